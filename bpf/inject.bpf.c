@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Where a packet leaves: each run of xdv_inject takes the next descriptor of
+ * the injection ring, turns its packet into a frame and redirects that to the
+ * target interface. It runs over live frames (BPF_F_TEST_XDP_LIVE_FRAMES,
+ * kernel 5.18): the kernel transmits what it makes, without an sk_buff.
+ *
+ * The program is attached to a device of ours too, only to stay in the XDP
+ * dispatcher (otherwise each call would wait for an RCU grace period). That
+ * device is down and receives nothing.
+ */
+#include "handle.h"
+#include "parse.h"
+
+/* Positions of the ring; user space moves the producer. */
+struct xdv_ring xdv_ring;
+
+
+struct refusal {
+	__s32 status;
+	__u32 reason;
+};
+
+static __always_inline struct refusal refused(__s32 status, __u32 reason)
+{
+	return (struct refusal){status, reason};
+}
+
+static __always_inline struct refusal fib_refusal(long rc)
+{
+	switch (rc) {
+	case BPF_FIB_LKUP_RET_BLACKHOLE:
+		return refused(-ENETUNREACH, XDV_REASON_FIB_BLACKHOLE);
+	case BPF_FIB_LKUP_RET_UNREACHABLE:
+		return refused(-ENETUNREACH, XDV_REASON_FIB_UNREACHABLE);
+	case BPF_FIB_LKUP_RET_PROHIBIT:
+		return refused(-EACCES, XDV_REASON_FIB_PROHIBIT);
+	case BPF_FIB_LKUP_RET_FWD_DISABLED:
+		return refused(-ENETUNREACH, XDV_REASON_FIB_FWD_DISABLED);
+	case BPF_FIB_LKUP_RET_UNSUPP_LWT:
+		return refused(-EOPNOTSUPP, XDV_REASON_FIB_UNSUPP_LWT);
+	case BPF_FIB_LKUP_RET_NO_NEIGH:
+		return refused(-EHOSTUNREACH, XDV_REASON_FIB_NO_NEIGH);
+	case BPF_FIB_LKUP_RET_FRAG_NEEDED:
+		return refused(-EMSGSIZE, XDV_REASON_FIB_FRAG_NEEDED);
+	case -ENODEV:
+		return refused(rc, XDV_REASON_NO_DEVICE);
+	case BPF_FIB_LKUP_RET_NOT_FWDED:
+		return refused(-ENETUNREACH, XDV_REASON_FIB_NOT_FWDED);
+	}
+	return refused(rc < 0 ? rc : -ENETUNREACH, XDV_REASON_FIB_NOT_FWDED);
+}
+
+/* Size the frame and copy the packet behind room for an Ethernet header. */
+static __always_inline int write_packet(struct xdp_md *ctx,
+					const struct xdv_desc *desc)
+{
+	__u32 frame = desc->frame, offset = desc->offset, len = desc->len;
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	__u8 *bytes;
+
+	if (offset >= XDV_HEAD_MAX || len < sizeof(struct iphdr) ||
+	    len > XDV_PACKET_MAX)
+		return -1;
+	if (bpf_xdp_adjust_tail(ctx, (int)(len + ETH_HLEN) -
+					     (int)(end - data)))
+		return -1;
+	bytes = bpf_map_lookup_elem(&xdv_umem, &frame);
+	if (!bytes)
+		return -1;
+	/* The compiler must not derive the bounds anew. */
+	asm volatile("" : "+r"(offset), "+r"(len));
+	if (offset >= XDV_HEAD_MAX || len < 1 || len > XDV_PACKET_MAX)
+		return -1;
+	return bpf_xdp_store_bytes(ctx, ETH_HLEN, bytes + offset, len);
+}
+
+/* RFC 1624 for the word that holds TTL and protocol. */
+static __always_inline void decrement_ttl4(struct iphdr *ip)
+{
+	__u32 check = ip->check;
+
+	check += bpf_htons(0x0100);
+	ip->check = (__u16)(check + (check >= 0xffff));
+	ip->ttl--;
+}
+
+static __always_inline void decrement_ttl(void *l3, void *end, __u8 family)
+{
+	struct ipv6hdr *ip6 = l3;
+	struct iphdr *ip = l3;
+
+	if (family == AF_INET && (void *)(ip + 1) <= end)
+		decrement_ttl4(ip);
+	else if (family == AF_INET6 && (void *)(ip6 + 1) <= end)
+		ip6->hop_limit--;
+}
+
+/* The frame for desc; status 0, or why there is none. */
+static __always_inline struct refusal build(struct xdp_md *ctx,
+					    const struct xdv_desc *desc,
+					    struct bpf_fib_lookup *fib)
+{
+	struct route_key key = {};
+	struct ethhdr *eth;
+	void *end;
+	long rc;
+
+	if (write_packet(ctx, desc))
+		return refused(-EINVAL, XDV_REASON_BAD_PACKET);
+	eth = (void *)(long)ctx->data;
+	end = (void *)(long)ctx->data_end;
+	if ((void *)(eth + 1) > end || route_key(eth + 1, end, &key, fib) ||
+	    key.len != desc->len)
+		return refused(-EINVAL, XDV_REASON_BAD_PACKET);
+	if (desc->flags & XDV_DESC_DECREMENT_TTL && key.ttl <= 1)
+		return refused(-ETIME, XDV_REASON_HOP_LIMIT);
+	fib->tot_len = key.len;
+	fib->ifindex = desc->ifindex;
+	rc = bpf_fib_lookup(ctx, fib, sizeof(*fib), BPF_FIB_LOOKUP_OUTPUT);
+	if (rc != BPF_FIB_LKUP_RET_SUCCESS)
+		return fib_refusal(rc);
+	if (fib->ifindex != desc->ifindex)
+		return refused(-ENETUNREACH, XDV_REASON_FIB_NOT_FWDED);
+	if (desc->flags & XDV_DESC_DECREMENT_TTL)
+		decrement_ttl(eth + 1, end, key.family);
+	__builtin_memcpy(eth->h_dest, fib->dmac, ETH_ALEN);
+	__builtin_memcpy(eth->h_source, fib->smac, ETH_ALEN);
+	eth->h_proto = key.family == AF_INET ? bpf_htons(ETH_P_IP) :
+					       bpf_htons(ETH_P_IPV6);
+	return refused(0, XDV_REASON_NONE);
+}
+
+SEC("xdp")
+int xdv_inject(struct xdp_md *ctx)
+{
+	struct bpf_fib_lookup fib = {};
+	struct refusal refusal;
+	struct xdv_stats *stats;
+	struct xdv_desc *desc;
+	__u32 position = xdv_ring.consumer;
+	bool no_neigh;
+
+	if (position == *(volatile __u32 *)&xdv_ring.producer)
+		return XDP_DROP;
+	desc = desc_at(position);
+	if (!desc)
+		return XDP_DROP;
+	xdv_ring.consumer = position + 1;
+	xdv_ring.cpu = bpf_get_smp_processor_id();
+	stats = stats_of(desc->ifindex);
+	if (stats)
+		stats->injected++;
+	refusal = build(ctx, desc, &fib);
+	if (refusal.status) {
+		no_neigh = refusal.reason == XDV_REASON_FIB_NO_NEIGH;
+		complete(desc, position, refusal.status, refusal.reason,
+			 no_neigh ? &fib : NULL);
+		if (xdv_ring.settled == position)
+			xdv_ring.settled = position + 1;
+		return XDP_DROP;
+	}
+	desc->state = XDV_DESC_TAKEN;
+	return bpf_redirect(desc->ifindex, 0);
+}
+
+char _license[] SEC("license") = "GPL";

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Where a packet enters: count it, ask the rules, and put what they flag into
+ * the AF_XDP socket of its queue. Three programs in a chain of tail calls:
+ *
+ *   xdv_xdp_ingress -> rules (generated, loader/ruleset.c) -> xdv_xdp_divert
+ *
+ * Whatever goes wrong on the way leaves the packet to the kernel.
+ */
+#include "maps.h"
+#include "parse.h"
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, XDV_STAGES);
+	__type(key, __u32);
+	__type(value, __u32);
+} xdv_stages SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct xdv_scratch);
+} xdv_scratch SEC(".maps");
+
+static __always_inline struct xdv_scratch *scratch(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&xdv_scratch, &zero);
+}
+
+SEC("xdp")
+int xdv_xdp_ingress(struct xdp_md *ctx)
+{
+	struct xdv_scratch *s = scratch();
+	struct xdv_stats *stats = stats_of(ctx->ingress_ifindex);
+
+	if (!s || !stats)
+		return XDP_PASS;
+	stats->seen++;
+	s->iif = ctx->ingress_ifindex;
+	s->start = 0;
+	s->generation = 0;
+	s->fib_done = 0;
+	bpf_tail_call(ctx, &xdv_stages, XDV_STAGE_RULES);
+	return XDP_PASS;
+}
+
+/* 1 and the egress interface if the kernel would forward this packet. */
+static __always_inline __u32 forwarded(struct xdp_md *ctx, __u32 *oif)
+{
+	void *data = (void *)(long)ctx->data;
+	void *end = (void *)(long)ctx->data_end;
+	struct ethhdr *eth = data;
+	struct bpf_fib_lookup fib = {};
+	struct route_key key = {};
+	long rc;
+
+	if ((void *)(eth + 1) > end)
+		return 0;
+	if (eth->h_proto != bpf_htons(ETH_P_IP) &&
+	    eth->h_proto != bpf_htons(ETH_P_IPV6))
+		return 0;
+	/* Broadcast and multicast frames are the kernel's. */
+	if (eth->h_dest[0] & 1)
+		return 0;
+	if (route_key(eth + 1, end, &key, &fib))
+		return 0;
+	if ((key.family == AF_INET) != (eth->h_proto == bpf_htons(ETH_P_IP)))
+		return 0;
+	if (key.ttl <= 1 || key.len > end - data - ETH_HLEN)
+		return 0;
+	fib.ifindex = ctx->ingress_ifindex;
+	rc = bpf_fib_lookup(ctx, &fib, sizeof(fib), 0);
+	/* An unresolved neighbour does not make the packet any less ours. */
+	if (rc != BPF_FIB_LKUP_RET_SUCCESS && rc != BPF_FIB_LKUP_RET_NO_NEIGH)
+		return 0;
+	*oif = fib.ifindex;
+	return 1;
+}
+
+static __always_inline int write_meta(struct xdp_md *ctx,
+				      const struct xdv_scratch *s)
+{
+	struct xdv_meta *meta;
+
+	if (bpf_xdp_adjust_meta(ctx, -(int)sizeof(*meta)))
+		return -1;
+	meta = (void *)(long)ctx->data_meta;
+	if ((void *)(meta + 1) > (void *)(long)ctx->data)
+		return -1;
+	meta->timestamp = bpf_ktime_get_ns();
+	meta->rule = s->rule;
+	meta->iif = s->iif;
+	meta->oif = s->oif;
+	meta->l3_offset = ETH_HLEN;
+	meta->flags = 0;
+	return 0;
+}
+
+static __always_inline int unserved(struct xdv_stats *stats,
+				    const struct xdv_iface *iface)
+{
+	stats->unserved++;
+	return iface->fail == XDV_FAIL_CLOSED ? XDP_DROP : XDP_PASS;
+}
+
+static __always_inline int divert(struct xdp_md *ctx,
+				  const struct xdv_scratch *s)
+{
+	struct xdv_stats *stats = stats_of(s->iif);
+	__u32 iif = s->iif, row;
+	struct xdv_iface *iface = bpf_map_lookup_elem(&xdv_ifaces, &iif);
+	struct xdv_queue *queue;
+
+	if (!stats || !iface)
+		return XDP_PASS;
+	stats->matched++;
+	if (ctx->rx_queue_index >= XDV_MAX_QUEUES)
+		return unserved(stats, iface);
+	row = iface->slot * XDV_MAX_QUEUES + ctx->rx_queue_index;
+	queue = bpf_map_lookup_elem(&xdv_queues, &row);
+	if (!queue || !bpf_map_lookup_elem(&xdv_xsks, &row))
+		return unserved(stats, iface);
+	if ((__s64)(queue->produced - queue->lost - queue->consumed) >=
+	    (__s64)queue->limit)
+		return unserved(stats, iface);
+	if (write_meta(ctx, s))
+		return unserved(stats, iface);
+	if (bpf_redirect_map(&xdv_xsks, row, 0) != XDP_REDIRECT)
+		return unserved(stats, iface);
+	queue->produced++;
+	return XDP_REDIRECT;
+}
+
+SEC("xdp")
+int xdv_xdp_divert(struct xdp_md *ctx)
+{
+	struct xdv_scratch *s = scratch();
+
+	if (!s)
+		return XDP_PASS;
+	if (!s->fib_done) {
+		s->oif = 0;
+		s->forwarded = forwarded(ctx, &s->oif);
+		s->fib_done = 1;
+	}
+	if (!s->forwarded)
+		return XDP_PASS;
+	if (s->want_oif && s->want_oif != s->oif) {
+		/* Not this rule's packet: on with the next. With fib_done
+		 * set the rules check the egress themselves, so a packet
+		 * comes back here at most once.
+		 */
+		s->start = s->position + 1;
+		bpf_tail_call(ctx, &xdv_stages, XDV_STAGE_RULES);
+		return XDP_PASS;
+	}
+	return divert(ctx, s);
+}
+
+char _license[] SEC("license") = "GPL";

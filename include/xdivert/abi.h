@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * What crosses between the BPF programs and user space. Every struct here is
+ * the value of a pinned map or a record in one, so bpftool prints its fields.
+ * Host byte order unless a comment says otherwise; times are CLOCK_MONOTONIC
+ * nanoseconds.
+ */
+#ifndef XDIVERT_ABI_H
+#define XDIVERT_ABI_H
+
+#ifndef __bpf__
+#include <assert.h>
+#include <linux/types.h>
+#define XDV_SIZE(type, size) static_assert(sizeof(type) == (size), #type)
+#else
+#define XDV_SIZE(type, size) _Static_assert(sizeof(type) == (size), #type)
+#endif
+
+#define XDV_MAX_IFACES 64
+#define XDV_MAX_QUEUES 64 /* receive queues of one interface */
+#define XDV_MAX_RULES 512
+#define XDV_NAME_LEN 32
+
+/* A UMEM frame is one element of xdv_umem. */
+#define XDV_FRAME_SIZE 4096
+#define XDV_FRAMES 8192
+/* The IP header starts in the first 512 bytes of its frame ... */
+#define XDV_HEAD_MAX 512
+/* ... and is followed by at most this: what a live frame holds beside its
+ * Ethernet header (a page less headroom and skb_shared_info, kernel 5.18+).
+ */
+#define XDV_PACKET_MAX 3328
+
+#define XDV_INFLIGHT 1024 /* injections in flight per handle, power of two */
+#define XDV_RECENT 1024	  /* completions that xdv_recent remembers */
+
+/* In front of a diverted frame, in its XDP metadata area. */
+struct xdv_meta {
+	__u64 timestamp;
+	__u32 rule;
+	__u32 iif;
+	__u32 oif;	 /* from the FIB */
+	__u16 l3_offset; /* from the frame's first byte to its IP header */
+	__u16 flags;
+};
+XDV_SIZE(struct xdv_meta, 24);
+
+enum xdv_fail {
+	XDV_FAIL_OPEN,
+	XDV_FAIL_CLOSED,
+};
+
+enum xdv_mode {
+	XDV_MODE_NATIVE = 1,
+	XDV_MODE_GENERIC,
+};
+
+/* xdv_ifaces: an attached interface, by ifindex. */
+struct xdv_iface {
+	__u32 ifindex;
+	__u32 slot; /* its rows in xdv_queues and xdv_xsks */
+	__u32 fail; /* enum xdv_fail */
+	__u32 mode; /* enum xdv_mode */
+	__u32 queues;
+	__u32 dispatcher; /* 1: attached through the libxdp dispatcher */
+	__u32 prog_id;
+	char name[XDV_NAME_LEN];
+};
+
+/* xdv_queues: occupancy of one receive queue. Slot * XDV_MAX_QUEUES + queue. */
+struct xdv_queue {
+	__u64 produced; /* by the hook */
+	__u64 lost;	/* redirect refused afterwards */
+	__u64 pad0[6];
+	__u64 consumed; /* by the daemon; on its own cache line */
+	__u64 limit;
+	__u64 pad1[6];
+};
+XDV_SIZE(struct xdv_queue, 128);
+
+/* xdv_stats: per CPU, by ifindex; ifindex 0 is any target without a row. */
+struct xdv_stats {
+	__u64 seen;
+	__u64 matched;
+	__u64 unserved;
+	__u64 queue_dropped;
+	__u64 injected; /* this and the next two: towards this interface */
+	__u64 completed;
+	__u64 failed;
+};
+
+/* xdv_control: one element, shared by everyone in the compartment. */
+struct xdv_control {
+	__u64 generation; /* of the rules; bumped before a packet can see them */
+	__u64 next_injection;
+	__u64 completions; /* ever written to xdv_recent */
+	__u64 originated;  /* made in user space, not received */
+	__u64 dropped;	   /* by a callout */
+	__u64 abandoned;   /* part of dropped: lost with a daemon that died */
+	__u32 next_rule;
+	__u32 daemon_pid;
+};
+
+/* xdv_rules: a rule as it was given, by id. The id is never reused. */
+struct xdv_rule {
+	__u32 id;
+	__s32 priority;
+	char name[XDV_NAME_LEN];
+	char iif[XDV_NAME_LEN];
+	char oif[XDV_NAME_LEN];
+	char to[XDV_NAME_LEN];
+	char filter[1024];
+	char actions[1024]; /* one --do a line */
+};
+
+/* xdv_scratch: what the hook's stages tell each other about a packet. */
+struct xdv_scratch {
+	__u32 iif;
+	__u32 start;	  /* first rule to try, by position */
+	__u32 generation; /* of the rule set that start belongs to */
+	__u32 fib_done;
+	__u32 forwarded; /* FIB: 1 forward, 0 leave to the kernel */
+	__u32 oif;
+	__u32 rule;	/* matched: id */
+	__u32 position; /* matched: position in the set */
+	__u32 want_oif; /* matched: required egress, 0 any */
+};
+
+/* xdv_stages: the hook's tail calls. */
+enum xdv_stage {
+	XDV_STAGE_RULES,
+	XDV_STAGE_DIVERT,
+	XDV_STAGES,
+};
+
+#define XDV_DESC_DECREMENT_TTL 0x1
+
+enum xdv_desc_state {
+	XDV_DESC_QUEUED,
+	XDV_DESC_TAKEN, /* redirected, fate not yet known */
+	XDV_DESC_DONE,
+};
+
+/* xdv_inflight: the injection ring. */
+struct xdv_desc {
+	__u64 id;
+	__u64 context;
+	__u64 submitted;
+	__u32 frame; /* element of xdv_umem */
+	__u16 offset; /* of the IP header in it */
+	__u16 len;    /* of the IP packet */
+	__u32 ifindex;
+	__u32 compartment;
+	__u32 flags;
+	__u32 state; /* enum xdv_desc_state */
+};
+XDV_SIZE(struct xdv_desc, 48);
+
+enum xdv_engine {
+	XDV_ENGINE_NONE,
+	XDV_ENGINE_LIVE,
+	XDV_ENGINE_PORT,
+	XDV_ENGINE_NEIGH,
+};
+
+/* Who said no. */
+enum xdv_reason {
+	XDV_REASON_NONE,
+	XDV_REASON_BAD_PACKET,
+	XDV_REASON_HOP_LIMIT,
+	XDV_REASON_FIB_BLACKHOLE,
+	XDV_REASON_FIB_UNREACHABLE,
+	XDV_REASON_FIB_PROHIBIT,
+	XDV_REASON_FIB_NOT_FWDED,
+	XDV_REASON_FIB_FWD_DISABLED,
+	XDV_REASON_FIB_UNSUPP_LWT,
+	XDV_REASON_FIB_NO_NEIGH,
+	XDV_REASON_FIB_FRAG_NEEDED,
+	XDV_REASON_NO_DEVICE,
+	XDV_REASON_REDIRECT_REFUSED, /* before the device saw the frame */
+	XDV_REASON_DEVICE_REFUSED,   /* by ndo_xdp_xmit, none of the batch */
+	XDV_REASON_QUEUE_FULL,	     /* ndo_xdp_xmit took fewer than offered */
+	XDV_REASON_ENGINE,	     /* the kernel call itself failed */
+	XDV_REASON_TIMED_OUT,
+	XDV_REASONS,
+};
+
+/* What became of one injection: xdv_completions and xdv_recent. */
+struct xdv_completion {
+	__u64 id;
+	__u64 context;
+	__u64 submitted;
+	__u64 completed;
+	__u64 seq; /* position in xdv_recent's history, from 1 */
+	__u32 ifindex;
+	__u32 compartment;
+	__s32 status; /* 0: handed to the device; else -errno */
+	__u32 reason; /* enum xdv_reason */
+	__u32 len;
+	__u32 desc;	  /* in xdv_inflight */
+	__u32 nexthop[4]; /* NO_NEIGH: who did not answer, network order */
+	__u16 family;	  /* of nexthop */
+	__u16 engine;	  /* enum xdv_engine */
+	__u32 pad;
+};
+XDV_SIZE(struct xdv_completion, 88);
+
+/* The injection ring's positions; they only grow. */
+struct xdv_ring {
+	__u32 producer; /* user space: next to fill */
+	__u32 consumer; /* BPF: next to take */
+	__u32 settled;	/* BPF: all before it have a completion */
+	__u32 cpu;	/* of the batch under way */
+	__u32 size;	/* bytes that the batch's frames start with */
+};
+
+#endif

@@ -1,0 +1,399 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <linux/magic.h>
+
+#include "state.h"
+#include "stats.h"
+#include "xdp_ingress.skel.h"
+
+#define BPFFS "/sys/fs/bpf"
+/* `ip netns exec` hides bpffs behind a fresh sysfs; init still sees it. */
+#define BPFFS_OF_INIT "/proc/1/root/sys/fs/bpf"
+
+static bool is_bpffs(const char *path)
+{
+	struct statfs fs;
+
+	return !statfs(path, &fs) && fs.f_type == BPF_FS_MAGIC;
+}
+
+/* Mount bpffs where everybody sees it: in init's mount namespace. */
+static int mount_bpffs(void)
+{
+	int ns, status;
+	pid_t pid = fork();
+
+	if (pid < 0)
+		return -errno;
+	if (!pid) {
+		ns = open("/proc/1/ns/mnt", O_RDONLY | O_CLOEXEC);
+		if (ns >= 0)
+			setns(ns, CLONE_NEWNS);
+		_exit(mount("bpf", BPFFS, "bpf", 0, NULL) ? errno : 0);
+	}
+	if (waitpid(pid, &status, 0) < 0)
+		return -errno;
+	return WIFEXITED(status) ? -WEXITSTATUS(status) : -ECHILD;
+}
+
+static const char *bpffs(void)
+{
+	if (is_bpffs(BPFFS))
+		return BPFFS;
+	if (!is_bpffs(BPFFS_OF_INIT))
+		mount_bpffs();
+	return is_bpffs(BPFFS) ? BPFFS : BPFFS_OF_INIT;
+}
+
+/* The namespace's name for `ip netns`, "default" for init's, or its inode. */
+static void compartment_name(char *name, size_t size)
+{
+	struct stat self, other;
+	struct dirent *entry;
+	char path[300];
+	DIR *dir;
+
+	snprintf(name, size, "default");
+	if (stat("/proc/thread-self/ns/net", &self))
+		return;
+	if (!stat("/proc/1/ns/net", &other) && other.st_ino == self.st_ino)
+		return;
+	snprintf(name, size, "net-%lu", (unsigned long)self.st_ino);
+	dir = opendir("/run/netns");
+	if (!dir)
+		return;
+	while ((entry = readdir(dir))) {
+		snprintf(path, sizeof(path), "/run/netns/%s", entry->d_name);
+		if (!stat(path, &other) && other.st_ino == self.st_ino &&
+		    other.st_dev == self.st_dev)
+			snprintf(name, size, "%s", entry->d_name);
+	}
+	closedir(dir);
+}
+
+void state_path(const struct state *s, const char *name, char *path,
+		unsigned int size)
+{
+	snprintf(path, size, "%s/%s", s->dir, name);
+}
+
+static int make_dir(const char *path)
+{
+	return mkdir(path, 0700) && errno != EEXIST ? -errno : 0;
+}
+
+static int choose_dir(struct state *s, const char *pin_dir, bool create)
+{
+	char parent[200], name[64];
+	int err;
+
+	if (!pin_dir)
+		pin_dir = getenv("XDIVERT_PIN_DIR");
+	if (pin_dir && *pin_dir)
+		snprintf(parent, sizeof(parent), "%s", pin_dir);
+	else
+		snprintf(parent, sizeof(parent), "%s/xdivert", bpffs());
+	compartment_name(name, sizeof(name));
+	if (snprintf(s->dir, sizeof(s->dir), "%s/%s", parent, name) >=
+	    (int)sizeof(s->dir))
+		return -ENAMETOOLONG;
+	if (!create)
+		return access(s->dir, F_OK) ? -ENOENT : 0;
+	err = make_dir(parent);
+	return err ? err : make_dir(s->dir);
+}
+
+int state_lock(struct state *s)
+{
+	s->lock = open(s->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (s->lock < 0)
+		return -errno;
+	return flock(s->lock, LOCK_EX) ? -errno : 0;
+}
+
+void state_unlock(struct state *s)
+{
+	if (s->lock >= 0)
+		close(s->lock);
+	s->lock = -1;
+}
+
+int state_pin(const struct state *s, int fd, const char *name)
+{
+	char path[320];
+
+	state_path(s, name, path, sizeof(path));
+	unlink(path);
+	return bpf_obj_pin(fd, path) ? -errno : 0;
+}
+
+void state_unpin(const struct state *s, const char *name)
+{
+	char path[320];
+
+	state_path(s, name, path, sizeof(path));
+	unlink(path);
+}
+
+int state_stats_row(const struct state *s, uint32_t ifindex)
+{
+	int cpus = libbpf_num_possible_cpus();
+	struct xdv_stats *zero;
+	int err;
+
+	if (cpus < 0)
+		return cpus;
+	zero = calloc(cpus, sizeof(*zero));
+	if (!zero)
+		return -ENOMEM;
+	err = bpf_map_update_elem(s->stats, &ifindex, zero, BPF_NOEXIST);
+	free(zero);
+	return err == -EEXIST ? 0 : err;
+}
+
+/* The rules belong to user space alone; BPF sees what they compile to. */
+static int create_rules(void)
+{
+	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = BPF_F_NO_PREALLOC);
+
+	return bpf_map_create(BPF_MAP_TYPE_HASH, "xdv_rules", sizeof(__u32),
+			      sizeof(struct xdv_rule), XDV_MAX_RULES, &opts);
+}
+
+static int pin_object(struct state *s, struct xdp_ingress *skel)
+{
+	struct bpf_map *map;
+	int err = 0, fd;
+
+	bpf_object__for_each_map(map, skel->obj) {
+		if (strncmp(bpf_map__name(map), "xdv_", 4) || err)
+			continue;
+		err = state_pin(s, bpf_map__fd(map), bpf_map__name(map));
+	}
+	fd = bpf_program__fd(skel->progs.xdv_xdp_divert);
+	return err ? err : state_pin(s, fd, "xdv_xdp_divert");
+}
+
+static int create(struct state *s)
+{
+	struct xdp_ingress *skel = xdp_ingress__open();
+	__u32 stage = XDV_STAGE_DIVERT;
+	int err, fd;
+
+	if (!skel)
+		return -errno;
+	/* The entry program is loaded by whoever attaches it. */
+	bpf_program__set_autoload(skel->progs.xdv_xdp_ingress, false);
+	err = xdp_ingress__load(skel);
+	if (err)
+		goto out;
+	fd = bpf_program__fd(skel->progs.xdv_xdp_divert);
+	err = bpf_map_update_elem(bpf_map__fd(skel->maps.xdv_stages), &stage,
+				  &fd, BPF_ANY);
+	if (err)
+		goto out;
+	s->stats = bpf_map__fd(skel->maps.xdv_stats);
+	err = state_stats_row(s, 0);
+	if (!err)
+		err = pin_object(s, skel);
+out:
+	s->stats = -1;
+	xdp_ingress__destroy(skel);
+	return err;
+}
+
+static int get(const struct state *s, const char *name, int *fd)
+{
+	char path[320];
+
+	state_path(s, name, path, sizeof(path));
+	*fd = bpf_obj_get(path);
+	return *fd < 0 ? -errno : 0;
+}
+
+static int open_maps(struct state *s)
+{
+	int err = get(s, "xdv_stats", &s->stats);
+
+	err = err ? err : get(s, "xdv_control", &s->control);
+	err = err ? err : get(s, "xdv_ifaces", &s->ifaces);
+	err = err ? err : get(s, "xdv_queues", &s->queues);
+	err = err ? err : get(s, "xdv_xsks", &s->xsks);
+	err = err ? err : get(s, "xdv_recent", &s->recent);
+	err = err ? err : get(s, "xdv_stages", &s->stages);
+	err = err ? err : get(s, "xdv_scratch", &s->scratch);
+	/* Pinned last: it says that the folder is complete. */
+	return err ? err : get(s, "xdv_rules", &s->rules);
+}
+
+static void *map_shared(int fd, size_t size)
+{
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+static int create_if_missing(struct state *s)
+{
+	char path[320];
+	int err, fd;
+
+	err = state_lock(s);
+	if (err)
+		return err;
+	state_path(s, "xdv_rules", path, sizeof(path));
+	if (access(path, F_OK)) {
+		err = create(s);
+		if (!err) {
+			fd = create_rules();
+			err = fd < 0 ? fd : state_pin(s, fd, "xdv_rules");
+			if (fd >= 0)
+				close(fd);
+		}
+	}
+	state_unlock(s);
+	return err;
+}
+
+int state_open(struct state *s, const char *pin_dir, enum state_open how)
+{
+	int err;
+
+	*s = (struct state){.lock = -1, .stats = -1, .control = -1,
+			    .ifaces = -1, .queues = -1, .xsks = -1,
+			    .recent = -1, .stages = -1, .scratch = -1,
+			    .rules = -1};
+	err = choose_dir(s, pin_dir, how == STATE_CREATE);
+	if (!err && how == STATE_CREATE)
+		err = create_if_missing(s);
+	if (!err)
+		err = open_maps(s);
+	if (!err) {
+		s->shared = map_shared(s->control, sizeof(*s->shared));
+		s->occupancy = map_shared(s->queues,
+					  XDV_MAX_IFACES * XDV_MAX_QUEUES *
+						  sizeof(*s->occupancy));
+		if (!s->shared || !s->occupancy)
+			err = -ENOMEM;
+	}
+	if (err)
+		state_close(s);
+	return err;
+}
+
+static void close_fd(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+void state_close(struct state *s)
+{
+	if (s->shared)
+		munmap(s->shared, sizeof(*s->shared));
+	if (s->occupancy)
+		munmap(s->occupancy, XDV_MAX_IFACES * XDV_MAX_QUEUES *
+					     sizeof(*s->occupancy));
+	s->shared = NULL;
+	s->occupancy = NULL;
+	close_fd(&s->stats);
+	close_fd(&s->control);
+	close_fd(&s->ifaces);
+	close_fd(&s->queues);
+	close_fd(&s->xsks);
+	close_fd(&s->recent);
+	close_fd(&s->stages);
+	close_fd(&s->scratch);
+	close_fd(&s->rules);
+	state_unlock(s);
+}
+
+static void remove_tree(const char *path)
+{
+	struct dirent *entry;
+	char child[600];
+	DIR *dir = opendir(path);
+
+	if (!dir)
+		return;
+	while ((entry = readdir(dir))) {
+		if (entry->d_name[0] == '.')
+			continue;
+		snprintf(child, sizeof(child), "%s/%s", path, entry->d_name);
+		if (unlink(child))
+			remove_tree(child);
+	}
+	closedir(dir);
+	rmdir(path);
+}
+
+void state_remove(struct state *s)
+{
+	char *slash;
+
+	remove_tree(s->dir);
+	/* The folder of all compartments goes with its last one. */
+	slash = strrchr(s->dir, '/');
+	*slash = 0;
+	rmdir(s->dir);
+	*slash = '/';
+}
+
+int state_daemon_lock(const struct state *s, int *fd)
+{
+	char path[320];
+	int err;
+
+	state_path(s, "daemon", path, sizeof(path));
+	err = make_dir(path);
+	if (err)
+		return err;
+	*fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (*fd < 0)
+		return -errno;
+	if (!flock(*fd, LOCK_EX | LOCK_NB))
+		return 0;
+	err = errno == EWOULDBLOCK ? -EBUSY : -errno;
+	close_fd(fd);
+	return err;
+}
+
+bool state_daemon_runs(const struct state *s)
+{
+	int fd, err = state_daemon_lock(s, &fd);
+
+	if (!err)
+		close(fd);
+	return err == -EBUSY;
+}
+
+void state_settle(const struct state *s)
+{
+	struct xdivert_stats total;
+	int64_t held;
+
+	if (stats_read(s, &total, NULL, 0) < 0)
+		return;
+	held = (int64_t)total.held;
+	if (held <= 0)
+		return;
+	__atomic_fetch_add(&s->shared->dropped, held, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&s->shared->abandoned, held, __ATOMIC_RELAXED);
+}

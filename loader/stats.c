@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include <errno.h>
+#include <stdlib.h>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+#include "state.h"
+#include "stats.h"
+
+static void add(struct xdivert_stats *to, const struct xdv_stats *from)
+{
+	to->seen += from->seen;
+	to->matched += from->matched;
+	to->unserved += from->unserved;
+	to->queue_dropped += from->queue_dropped;
+	to->injected += from->injected;
+	to->completed += from->completed;
+	to->failed += from->failed;
+}
+
+/* The counters that nobody counts because others imply them. */
+static void derive(struct xdivert_stats *t)
+{
+	t->unmatched = t->seen - t->matched;
+	t->diverted = t->matched - t->unserved - t->queue_dropped;
+	t->in_flight = t->injected - t->completed - t->failed;
+}
+
+int stats_read(const struct state *s, struct xdivert_stats *total,
+	       struct xdivert_stats *row, int rows)
+{
+	int cpus = libbpf_num_possible_cpus(), count = 0, cpu;
+	struct xdv_stats *values;
+	__u32 key, *previous = NULL;
+
+	if (cpus < 0)
+		return cpus;
+	values = calloc(cpus, sizeof(*values));
+	if (!values)
+		return -ENOMEM;
+	*total = (struct xdivert_stats){0};
+	while (!bpf_map_get_next_key(s->stats, previous, &key)) {
+		struct xdivert_stats one = {.ifindex = key};
+
+		previous = &key;
+		if (bpf_map_lookup_elem(s->stats, &key, values))
+			continue;
+		for (cpu = 0; cpu < cpus; cpu++) {
+			add(&one, &values[cpu]);
+			add(total, &values[cpu]);
+		}
+		derive(&one);
+		if (row && count < rows && key)
+			row[count++] = one;
+	}
+	free(values);
+	derive(total);
+	total->originated = s->shared->originated;
+	total->dropped = s->shared->dropped;
+	total->abandoned = s->shared->abandoned;
+	total->held = total->diverted + total->originated - total->injected -
+		      total->dropped;
+	return count;
+}
