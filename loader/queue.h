@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The AF_XDP sockets of the attached interfaces, one a receive queue. */
+#ifndef XDIVERT_QUEUE_H
+#define XDIVERT_QUEUE_H
+
+#include "handle.h"
+
+struct queues;
+
+int queues_create(struct queues **queues, const struct state *s,
+		  struct handle *h, char *err, size_t errlen);
+void queues_destroy(struct queues *q);
+
+/* Serve what is attached now and nothing else; call again when it changed. */
+int queues_update(struct queues *q, char *err, size_t errlen);
+/* Pass new packets to nobody any more: from now on they are unserved. */
+void queues_stop(struct queues *q);
+
+unsigned int queues_count(const struct queues *q);
+/* Readable when a packet waits. */
+int queues_fd(const struct queues *q);
+/* Up to max packets of all queues; they are the caller's. */
+unsigned int queues_receive(struct queues *q, struct packet **packets,
+			    unsigned int max);
+/* Hand free frames to the kernel. */
+void queues_refill(struct queues *q);
+
+#endif

@@ -1,0 +1,323 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * One eBPF program tries the rules in order and tail-calls xdv_xdp_divert for
+ * the first that matches. Replacing it in xdv_stages replaces the whole set
+ * at once: a packet sees the old set or the new one.
+ *
+ * Registers: r6 ctx, r7 data, r8 data_end, r9 struct xdv_scratch.
+ */
+#include <errno.h>
+#include <net/if.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <bpf/bpf.h>
+
+#include "callout.h"
+#include "filter.h"
+#include "insn.h"
+#include "ruleset.h"
+
+#define SCRATCH(field) ((int)offsetof(struct xdv_scratch, field))
+#define CTX(field) ((int)offsetof(struct xdp_md, field))
+
+static int by_priority(const void *a, const void *b)
+{
+	const struct xdv_rule *x = a, *y = b;
+
+	if (x->priority != y->priority)
+		return x->priority < y->priority ? -1 : 1;
+	return x->id < y->id ? -1 : 1;
+}
+
+int ruleset_read(const struct state *s, struct xdv_rule **rules)
+{
+	struct xdv_rule *r = calloc(XDV_MAX_RULES, sizeof(*r));
+	__u32 key, *previous = NULL;
+	int n = 0;
+
+	if (!r)
+		return -ENOMEM;
+	while (n < XDV_MAX_RULES &&
+	       !bpf_map_get_next_key(s->rules, previous, &key)) {
+		previous = &key;
+		if (!bpf_map_lookup_elem(s->rules, &key, &r[n]))
+			n++;
+	}
+	qsort(r, n, sizeof(*r), by_priority);
+	*rules = r;
+	return n;
+}
+
+static void emit_prologue(struct insns *is, const struct state *s)
+{
+	insns_add(is, INSN_MOV64_REG(BPF_REG_6, BPF_REG_1));
+	insns_add(is, INSN_ST_MEM(BPF_W, BPF_REG_10, -4, 0));
+	insn_ld_map_fd(is, BPF_REG_1, s->scratch);
+	insns_add(is, INSN_MOV64_REG(BPF_REG_2, BPF_REG_10));
+	insns_add(is, INSN_ALU64_IMM(BPF_ADD, BPF_REG_2, -4));
+	insns_add(is, INSN_CALL(BPF_FUNC_map_lookup_elem));
+	insns_add(is, INSN_JMP_IMM(BPF_JNE, BPF_REG_0, 0, 2));
+	insns_add(is, INSN_MOV64_IMM(BPF_REG_0, XDP_PASS));
+	insns_add(is, INSN_EXIT());
+	insns_add(is, INSN_MOV64_REG(BPF_REG_9, BPF_REG_0));
+	insns_add(is, INSN_LDX_MEM(BPF_W, BPF_REG_7, BPF_REG_6, CTX(data)));
+	insns_add(is,
+		  INSN_LDX_MEM(BPF_W, BPF_REG_8, BPF_REG_6, CTX(data_end)));
+}
+
+/* A packet that comes back from another set's program starts anew. */
+static void emit_generation(struct insns *is, __u32 generation)
+{
+	insns_add(is, INSN_LDX_MEM(BPF_W, BPF_REG_1, BPF_REG_9,
+				   SCRATCH(generation)));
+	insns_add(is, INSN_JMP32_IMM(BPF_JEQ, BPF_REG_1, generation, 1));
+	insns_add(is, INSN_ST_MEM(BPF_W, BPF_REG_9, SCRATCH(start), 0));
+	insns_add(is, INSN_ST_MEM(BPF_W, BPF_REG_9, SCRATCH(generation),
+				  generation));
+}
+
+/* Remember a jump whose distance is known only at the rule's end. */
+struct fixups {
+	size_t at[8];
+	int count;
+};
+
+static void emit_skip(struct insns *is, struct fixups *f, struct bpf_insn jump)
+{
+	f->at[f->count++] = is->count;
+	insns_add(is, jump);
+}
+
+static void emit_match(struct insns *is, const struct state *s, __u32 id,
+		       __u32 position, __u32 oif)
+{
+	insns_add(is, INSN_ST_MEM(BPF_W, BPF_REG_9, SCRATCH(rule), id));
+	insns_add(is,
+		  INSN_ST_MEM(BPF_W, BPF_REG_9, SCRATCH(position), position));
+	insns_add(is, INSN_ST_MEM(BPF_W, BPF_REG_9, SCRATCH(want_oif), oif));
+	insns_add(is, INSN_MOV64_REG(BPF_REG_1, BPF_REG_6));
+	insn_ld_map_fd(is, BPF_REG_2, s->stages);
+	insns_add(is, INSN_MOV64_IMM(BPF_REG_3, XDV_STAGE_DIVERT));
+	insns_add(is, INSN_CALL(BPF_FUNC_tail_call));
+	insns_add(is, INSN_MOV64_IMM(BPF_REG_0, XDP_PASS));
+	insns_add(is, INSN_EXIT());
+}
+
+/* The interface a rule names must exist; none is ifindex 0. */
+static int resolve(const char *name, __u32 *ifindex, char *err, size_t errlen)
+{
+	*ifindex = *name ? if_nametoindex(name) : 0;
+	if (*name && !*ifindex) {
+		snprintf(err, errlen, "%s: no such interface", name);
+		return -ENODEV;
+	}
+	return 0;
+}
+
+static int emit_rule(struct insns *is, const struct state *s,
+		     const struct xdv_rule *rule, __u32 position, char *err,
+		     size_t errlen)
+{
+	struct bpf_program classic;
+	struct fixups f = {.count = 0};
+	__u32 iif, oif;
+	int rc, i;
+
+	/* A rule whose interface has gone can match nothing. */
+	if (resolve(rule->iif, &iif, err, errlen) ||
+	    resolve(rule->oif, &oif, err, errlen))
+		return 0;
+	insns_add(is,
+		  INSN_LDX_MEM(BPF_W, BPF_REG_1, BPF_REG_9, SCRATCH(start)));
+	emit_skip(is, &f, INSN_JMP32_IMM(BPF_JGT, BPF_REG_1, position, 0));
+	if (iif) {
+		insns_add(is, INSN_LDX_MEM(BPF_W, BPF_REG_1, BPF_REG_9,
+					   SCRATCH(iif)));
+		emit_skip(is, &f, INSN_JMP32_IMM(BPF_JNE, BPF_REG_1, iif, 0));
+	}
+	if (oif) {
+		insns_add(is, INSN_LDX_MEM(BPF_W, BPF_REG_1, BPF_REG_9,
+					   SCRATCH(fib_done)));
+		insns_add(is, INSN_JMP32_IMM(BPF_JEQ, BPF_REG_1, 0, 2));
+		insns_add(is, INSN_LDX_MEM(BPF_W, BPF_REG_1, BPF_REG_9,
+					   SCRATCH(oif)));
+		emit_skip(is, &f, INSN_JMP32_IMM(BPF_JNE, BPF_REG_1, oif, 0));
+	}
+	rc = filter_compile(rule->filter, &classic, err, errlen);
+	if (rc)
+		return rc;
+	rc = filter_translate(&classic, is);
+	pcap_freecode(&classic);
+	if (rc) {
+		snprintf(err, errlen, "'%s' is not supported here: %s",
+			 rule->filter, strerror(-rc));
+		return rc;
+	}
+	emit_skip(is, &f, INSN_JMP_IMM(BPF_JEQ, BPF_REG_0, 0, 0));
+	emit_match(is, s, rule->id, position, oif);
+	for (i = 0; i < f.count && !is->error; i++) {
+		if (is->count - f.at[i] - 1 > INT16_MAX) {
+			snprintf(err, errlen, "'%s' is too long",
+				 rule->filter);
+			return -E2BIG;
+		}
+		is->insn[f.at[i]].off = is->count - f.at[i] - 1;
+	}
+	return is->error;
+}
+
+static int load(struct insns *is, char *err, size_t errlen)
+{
+	LIBBPF_OPTS(bpf_prog_load_opts, opts);
+	int fd = bpf_prog_load(BPF_PROG_TYPE_XDP, "xdv_xdp_rules", "GPL",
+			       is->insn, is->count, &opts);
+
+	if (fd < 0)
+		snprintf(err, errlen,
+			 "the kernel refuses the rules' program (%zu instructions): %s",
+			 is->count, strerror(-fd));
+	return fd;
+}
+
+static int compile(const struct state *s, const struct xdv_rule *rules, int n,
+		   char *err, size_t errlen)
+{
+	struct insns is = {0};
+	int i, rc = 0;
+
+	emit_prologue(&is, s);
+	emit_generation(&is, (__u32)s->shared->generation);
+	for (i = 0; i < n && !rc; i++)
+		rc = emit_rule(&is, s, &rules[i], i, err, errlen);
+	insns_add(&is, INSN_MOV64_IMM(BPF_REG_0, XDP_PASS));
+	insns_add(&is, INSN_EXIT());
+	if (!rc && is.error) {
+		rc = is.error;
+		snprintf(err, errlen, "%s", strerror(-rc));
+	}
+	if (!rc)
+		rc = load(&is, err, errlen);
+	insns_free(&is);
+	return rc;
+}
+
+/* Compile what xdv_rules holds now and swap it in. */
+static int swap(struct state *s, char *err, size_t errlen)
+{
+	__u32 stage = XDV_STAGE_RULES;
+	struct xdv_rule *rules;
+	int n, fd, rc;
+
+	n = ruleset_read(s, &rules);
+	if (n < 0)
+		return n;
+	/* The daemon must know a rule before a packet can match it. */
+	__atomic_fetch_add(&s->shared->generation, 1, __ATOMIC_SEQ_CST);
+	if (!n) {
+		bpf_map_delete_elem(s->stages, &stage);
+		free(rules);
+		return 0;
+	}
+	fd = compile(s, rules, n, err, errlen);
+	free(rules);
+	if (fd < 0)
+		return fd;
+	rc = bpf_map_update_elem(s->stages, &stage, &fd, BPF_ANY);
+	if (rc)
+		snprintf(err, errlen, "cannot replace the rules' program: %s",
+			 strerror(-rc));
+	close(fd);
+	return rc;
+}
+
+static int find(const struct state *s, const char *name, struct xdv_rule *rule)
+{
+	__u32 key, *previous = NULL;
+
+	while (!bpf_map_get_next_key(s->rules, previous, &key)) {
+		previous = &key;
+		if (!bpf_map_lookup_elem(s->rules, &key, rule) &&
+		    !strcmp(rule->name, name))
+			return 0;
+	}
+	return -ENOENT;
+}
+
+static int check_actions(const struct xdv_rule *rule, char *err, size_t errlen)
+{
+	char actions[sizeof(rule->actions)], *line, *rest = actions;
+	struct callout *callout;
+	int rc;
+
+	memcpy(actions, rule->actions, sizeof(actions));
+	while ((line = strsep(&rest, "\n"))) {
+		if (!*line)
+			continue;
+		rc = callout_parse(line, &callout, err, errlen);
+		if (rc)
+			return rc;
+		callout_free(callout);
+	}
+	return 0;
+}
+
+int ruleset_add(struct state *s, struct xdv_rule *rule, char *err,
+		size_t errlen)
+{
+	struct xdv_rule other;
+	__u32 ifindex;
+	int rc;
+
+	if (!find(s, rule->name, &other)) {
+		snprintf(err, errlen, "rule '%s' exists already", rule->name);
+		return -EEXIST;
+	}
+	rc = resolve(rule->iif, &ifindex, err, errlen);
+	rc = rc ? rc : resolve(rule->oif, &ifindex, err, errlen);
+	rc = rc ? rc : resolve(rule->to, &ifindex, err, errlen);
+	rc = rc ? rc : check_actions(rule, err, errlen);
+	if (rc)
+		return rc;
+	rule->id = ++s->shared->next_rule;
+	rc = bpf_map_update_elem(s->rules, &rule->id, rule, BPF_NOEXIST);
+	if (rc) {
+		snprintf(err, errlen, "cannot store the rule: %s",
+			 rc == -E2BIG ? "512 rules are the most" :
+					strerror(-rc));
+		return rc;
+	}
+	rc = swap(s, err, errlen);
+	if (rc)
+		bpf_map_delete_elem(s->rules, &rule->id);
+	return rc;
+}
+
+int ruleset_del(struct state *s, const char *name, char *err, size_t errlen)
+{
+	struct xdv_rule rule;
+	int rc;
+
+	if (find(s, name, &rule)) {
+		snprintf(err, errlen, "no rule '%s'", name);
+		return -ENOENT;
+	}
+	bpf_map_delete_elem(s->rules, &rule.id);
+	rc = swap(s, err, errlen);
+	if (rc)
+		bpf_map_update_elem(s->rules, &rule.id, &rule, BPF_ANY);
+	return rc;
+}
+
+int ruleset_flush(struct state *s, char *err, size_t errlen)
+{
+	__u32 key;
+
+	while (!bpf_map_get_next_key(s->rules, NULL, &key))
+		if (bpf_map_delete_elem(s->rules, &key))
+			break;
+	return swap(s, err, errlen);
+}
