@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include <net/if.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cjson/cJSON.h>
+
+#include "cmd.h"
+#include "stats.h"
+
+#define ROWS 256
+
+static void add_flow(cJSON *o, const struct xdivert_stats *t)
+{
+	cJSON_AddNumberToObject(o, "seen", t->seen);
+	cJSON_AddNumberToObject(o, "unmatched", t->unmatched);
+	cJSON_AddNumberToObject(o, "matched", t->matched);
+	cJSON_AddNumberToObject(o, "diverted", t->diverted);
+	cJSON_AddNumberToObject(o, "unserved", t->unserved);
+	cJSON_AddNumberToObject(o, "queue_dropped", t->queue_dropped);
+	cJSON_AddNumberToObject(o, "injected", t->injected);
+	cJSON_AddNumberToObject(o, "completed", t->completed);
+	cJSON_AddNumberToObject(o, "failed", t->failed);
+	cJSON_AddNumberToObject(o, "in_flight", t->in_flight);
+}
+
+static void print_json(const struct xdivert_stats *total,
+		       const struct xdivert_stats *row, int rows)
+{
+	cJSON *o = cJSON_CreateObject(), *array, *one;
+	char name[IF_NAMESIZE], *text;
+	int i;
+
+	add_flow(o, total);
+	cJSON_AddNumberToObject(o, "originated", total->originated);
+	cJSON_AddNumberToObject(o, "dropped", total->dropped);
+	cJSON_AddNumberToObject(o, "held", total->held);
+	cJSON_AddNumberToObject(o, "abandoned", total->abandoned);
+	array = cJSON_AddArrayToObject(o, "interfaces");
+	for (i = 0; i < rows; i++) {
+		one = cJSON_CreateObject();
+		cJSON_AddStringToObject(one, "ifname",
+					ifname_of(row[i].ifindex, name));
+		cJSON_AddNumberToObject(one, "ifindex", row[i].ifindex);
+		add_flow(one, &row[i]);
+		cJSON_AddItemToArray(array, one);
+	}
+	text = cJSON_Print(o);
+	puts(text);
+	free(text);
+	cJSON_Delete(o);
+}
+
+static void print_row(const char *name, const struct xdivert_stats *t)
+{
+	printf("%-15s seen %lu unmatched %lu matched %lu diverted %lu unserved %lu queue_dropped %lu injected %lu completed %lu failed %lu in_flight %lu\n",
+	       name, t->seen, t->unmatched, t->matched, t->diverted,
+	       t->unserved, t->queue_dropped, t->injected, t->completed,
+	       t->failed, t->in_flight);
+}
+
+int cmd_stats(int argc, char **argv)
+{
+	struct xdivert_stats total, row[ROWS];
+	bool json = argc == 2 && !strcmp(argv[1], "--json");
+	char name[IF_NAMESIZE];
+	struct state s;
+	int rc, i, n;
+
+	if (argc > 2 || (argc == 2 && !json))
+		return fail(EXIT_USAGE, "stats: '%s' is not an option",
+			    argv[argc - 1]);
+	rc = open_state(&s, STATE_READ);
+	if (rc)
+		return rc;
+	state_lock(&s);
+	/* What a dead daemon had is dropped, not held. */
+	if (!state_daemon_runs(&s))
+		state_settle(&s);
+	n = stats_read(&s, &total, row, ROWS);
+	state_close(&s);
+	if (n < 0)
+		return fail(1, "cannot read xdv_stats: %s", strerror(-n));
+	if (json) {
+		print_json(&total, row, n);
+		return 0;
+	}
+	for (i = 0; i < n; i++)
+		print_row(ifname_of(row[i].ifindex, name), &row[i]);
+	print_row("total", &total);
+	printf("%-15s originated %lu dropped %lu (abandoned %lu) held %lu\n",
+	       "", total.originated, total.dropped, total.abandoned,
+	       total.held);
+	return 0;
+}
