@@ -3,9 +3,13 @@
 #ifndef XDIVERT_FILTER_H
 #define XDIVERT_FILTER_H
 
-#include <linux/bpf.h>
-#include <pcap/pcap.h>
 #include <stddef.h>
+
+/* Both have a struct bpf_insn: ours is the kernel's. */
+#define bpf_insn pcap_bpf_insn
+#include <pcap/pcap.h>
+#undef bpf_insn
+#include <linux/bpf.h>
 
 /* eBPF instructions under construction; grows as needed. */
 struct insns {

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* set FIELD VALUE: one header field, with every checksum that covers it. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "callout.h"
+#include "packet.h"
+
+struct set {
+	const struct field *field;
+	unsigned int number;
+	int family; /* of address */
+	uint8_t address[16];
+};
+
+struct field {
+	const char *name;
+	unsigned int min, max; /* 0, 0: an address */
+	uint8_t protocol;      /* 0: the IP header */
+	void (*write)(const struct set *s, uint8_t *ip, const struct headers *h);
+	unsigned int offset;
+};
+
+/* The transport checksum if it is there and in use, else NULL. */
+static uint8_t *transport_sum(uint8_t *ip, const struct headers *h)
+{
+	static const uint8_t none[2];
+	uint8_t *sum;
+
+	if (!h->transport)
+		return NULL;
+	if (h->protocol == IPPROTO_TCP)
+		return ip + h->transport + 16;
+	if (h->protocol == IPPROTO_ICMPV6)
+		return ip + h->transport + 2;
+	if (h->protocol != IPPROTO_UDP)
+		return NULL;
+	sum = ip + h->transport + 6;
+	return memcmp(sum, none, 2) ? sum : NULL;
+}
+
+static void update_transport(uint8_t *ip, const struct headers *h,
+			     const uint8_t *from, const uint8_t *to,
+			     uint32_t len)
+{
+	uint8_t *sum = transport_sum(ip, h);
+
+	if (!sum)
+		return;
+	csum_update(sum, from, to, len);
+	if (h->protocol == IPPROTO_UDP && !sum[0] && !sum[1])
+		sum[0] = sum[1] = 0xff;
+}
+
+static void write_address(const struct set *s, uint8_t *ip,
+			  const struct headers *h)
+{
+	uint32_t size = h->version == 4 ? 4 : 16;
+	uint8_t *at = ip + (h->version == 4 ? 12 : 8) + s->field->offset * size;
+
+	if ((s->family == AF_INET ? 4 : 6) != h->version)
+		return;
+	update_transport(ip, h, at, s->address, size);
+	memcpy(at, s->address, size);
+	if (h->version == 4)
+		csum_ipv4(ip);
+}
+
+static void write_dscp(const struct set *s, uint8_t *ip,
+		       const struct headers *h)
+{
+	if (h->version == 4) {
+		ip[1] = s->number << 2 | (ip[1] & 3);
+		csum_ipv4(ip);
+		return;
+	}
+	ip[0] = 0x60 | s->number >> 2;
+	ip[1] = (s->number & 3) << 6 | (ip[1] & 0x3f);
+}
+
+static void write_ttl(const struct set *s, uint8_t *ip, const struct headers *h)
+{
+	if (h->version == 4) {
+		ip[8] = s->number;
+		csum_ipv4(ip);
+		return;
+	}
+	ip[7] = s->number;
+}
+
+static void write_port(const struct set *s, uint8_t *ip,
+		       const struct headers *h)
+{
+	uint8_t port[2] = {s->number >> 8, s->number};
+	uint8_t *at;
+
+	if (!h->transport)
+		return;
+	at = ip + h->transport + s->field->offset;
+	update_transport(ip, h, at, port, 2);
+	memcpy(at, port, 2);
+}
+
+static const struct field fields[] = {
+	{"ip.src", 0, 0, 0, write_address, 0},
+	{"ip.dst", 0, 0, 0, write_address, 1},
+	{"ip.dscp", 0, 63, 0, write_dscp, 0},
+	{"ip.ttl", 1, 255, 0, write_ttl, 0},
+	{"tcp.sport", 0, 65535, IPPROTO_TCP, write_port, 0},
+	{"tcp.dport", 0, 65535, IPPROTO_TCP, write_port, 2},
+	{"udp.sport", 0, 65535, IPPROTO_UDP, write_port, 0},
+	{"udp.dport", 0, 65535, IPPROTO_UDP, write_port, 2},
+};
+
+static int parse_value(struct set *s, const char *value, char *err,
+		       size_t errlen)
+{
+	const struct field *f = s->field;
+	char *end;
+
+	if (!f->max) {
+		s->family = strchr(value, ':') ? AF_INET6 : AF_INET;
+		if (inet_pton(s->family, value, s->address) == 1)
+			return 0;
+		snprintf(err, errlen, "set %s: '%s' is not an address", f->name,
+			 value);
+		return -EINVAL;
+	}
+	if (!strcmp(f->name, "ip.dscp") && !strcmp(value, "ef"))
+		value = "46";
+	s->number = strtoul(value, &end, 0);
+	if (*value && !*end && *value != '-' && s->number >= f->min &&
+	    s->number <= f->max)
+		return 0;
+	snprintf(err, errlen, "set %s: '%s' is not a number from %u to %u",
+		 f->name, value, f->min, f->max);
+	return -EINVAL;
+}
+
+static int parse(int argc, char **argv, void **state, char *err, size_t errlen)
+{
+	struct set *s;
+	size_t i;
+	int rc;
+
+	if (argc != 3) {
+		snprintf(err, errlen, "set needs a field and a value");
+		return -EINVAL;
+	}
+	s = calloc(1, sizeof(*s));
+	if (!s)
+		return -ENOMEM;
+	for (i = 0; i < sizeof(fields) / sizeof(*fields); i++)
+		if (!strcmp(fields[i].name, argv[1]))
+			s->field = &fields[i];
+	if (!s->field) {
+		snprintf(err, errlen,
+			 "set: no field '%s'; there are ip.src ip.dst ip.dscp ip.ttl tcp.sport tcp.dport udp.sport udp.dport",
+			 argv[1]);
+		rc = -EINVAL;
+	} else {
+		rc = parse_value(s, argv[2], err, errlen);
+	}
+	if (rc)
+		free(s);
+	else
+		*state = s;
+	return rc;
+}
+
+static enum verdict run(const void *state, struct packet *p)
+{
+	const struct set *s = state;
+	struct headers h;
+
+	if (packet_parse(p->data, p->len, &h))
+		return VERDICT_CONTINUE;
+	if (!s->field->protocol || s->field->protocol == h.protocol)
+		s->field->write(s, p->data, &h);
+	return VERDICT_CONTINUE;
+}
+
+const struct callout_type callout_set = {
+	.name = "set",
+	.usage = "set FIELD VALUE",
+	.parse = parse,
+	.run = run,
+	.free = free,
+};

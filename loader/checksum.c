@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* Internet checksums, RFC 1071; incremental ones, RFC 1624. */
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <string.h>
+
+#include "packet.h"
+
+/* Sums are of 16-bit words in memory order, so byte order does not matter. */
+uint32_t csum_add(uint32_t sum, const void *data, uint32_t len)
+{
+	const uint8_t *p = data;
+	uint64_t total = sum;
+	uint16_t word;
+
+	for (; len > 1; len -= 2, p += 2) {
+		memcpy(&word, p, 2);
+		total += word;
+	}
+	if (len) {
+		word = 0;
+		memcpy(&word, p, 1);
+		total += word;
+	}
+	while (total >> 32)
+		total = (total & 0xffffffff) + (total >> 32);
+	return total;
+}
+
+static uint16_t fold(uint32_t sum)
+{
+	while (sum >> 16)
+		sum = (sum & 0xffff) + (sum >> 16);
+	return sum;
+}
+
+uint16_t csum_fold(uint32_t sum)
+{
+	return ~fold(sum);
+}
+
+uint32_t csum_pseudo(const uint8_t *ip, const struct headers *h, uint32_t len)
+{
+	uint32_t words[2] = {htonl(len), htonl(h->protocol)};
+	uint32_t sum = h->version == 4 ? csum_add(0, ip + 12, 8) :
+					 csum_add(0, ip + 8, 32);
+
+	return fold(csum_add(sum, words, sizeof(words)));
+}
+
+void csum_update(uint8_t *sum, const void *from, const void *to, uint32_t len)
+{
+	uint16_t check;
+	uint32_t total, i;
+	uint16_t word;
+
+	memcpy(&check, sum, 2);
+	total = (uint16_t)~check;
+	for (i = 0; i < len; i += 2) {
+		memcpy(&word, (const uint8_t *)from + i, 2);
+		total = fold(total + (uint16_t)~word);
+		memcpy(&word, (const uint8_t *)to + i, 2);
+		total = fold(total + word);
+	}
+	check = ~total;
+	memcpy(sum, &check, 2);
+}
+
+void csum_ipv4(uint8_t *ip)
+{
+	uint16_t check;
+
+	memset(ip + 10, 0, 2);
+	check = csum_fold(csum_add(0, ip, (ip[0] & 0xf) * 4));
+	memcpy(ip + 10, &check, 2);
+}
+
+/* Where the transport checksum is, NULL if there is none to speak of. */
+static uint8_t *field(uint8_t *ip, const struct headers *h)
+{
+	if (!h->transport)
+		return NULL;
+	switch (h->protocol) {
+	case IPPROTO_TCP:
+		return ip + h->transport + 16;
+	case IPPROTO_UDP:
+		return ip + h->transport + 6;
+	case IPPROTO_ICMP:
+	case IPPROTO_ICMPV6:
+		return ip + h->transport + 2;
+	}
+	return NULL;
+}
+
+void csum_transport(uint8_t *ip, uint32_t len, const struct headers *h)
+{
+	uint32_t left = len - h->transport;
+	uint8_t *at = field(ip, h);
+	uint16_t check;
+
+	if (!at)
+		return;
+	memcpy(&check, at, 2);
+	if (h->protocol == IPPROTO_UDP && h->version == 4 && !check)
+		return;
+	memset(at, 0, 2);
+	check = csum_fold(csum_add(h->protocol == IPPROTO_ICMP ?
+					   0 :
+					   csum_pseudo(ip, h, left),
+				   ip + h->transport, left));
+	if (h->protocol == IPPROTO_UDP && !check)
+		check = 0xffff;
+	memcpy(at, &check, 2);
+}
+
+void csum_complete(uint8_t *ip, uint32_t len, const struct headers *h)
+{
+	uint8_t *at = field(ip, h);
+	uint16_t check;
+
+	if (!at || (h->protocol != IPPROTO_TCP && h->protocol != IPPROTO_UDP))
+		return;
+	memcpy(&check, at, 2);
+	if (check && check == csum_pseudo(ip, h, len - h->transport))
+		csum_transport(ip, len, h);
+}

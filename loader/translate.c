@@ -1,0 +1,340 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * Classic BPF to eBPF. A is r0 and X is r1; r2 to r5 are temporary. Every
+ * load checks the packet's end first; what lies beyond makes the filter false.
+ */
+#include <errno.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "filter.h"
+#include "insn.h"
+
+#define A BPF_REG_0
+#define X BPF_REG_1
+#define T1 BPF_REG_2
+#define T2 BPF_REG_3
+#define DATA BPF_REG_7
+#define END BPF_REG_8
+/* What the verifier lets a packet pointer move. */
+#define OFFSET_MAX 0xfff0u
+/* The scratch words M[], below what the program around us keeps. */
+#define MEM(k) (-16 - 4 * (int)((k) + 1))
+
+/* A classic instruction, the filter's outcome, or the code's end. */
+#define TO_FALSE (-1)
+#define TO_TRUE (-2)
+
+struct jump {
+	size_t at; /* eBPF position */
+	int target;
+};
+
+struct translation {
+	struct insns *out;
+	const struct bpf_program *in;
+	size_t *start; /* of each classic instruction */
+	struct jump *jump;
+	size_t jumps;
+	int at; /* classic instruction under translation */
+};
+
+void insns_add(struct insns *is, struct bpf_insn insn)
+{
+	struct bpf_insn *more;
+
+	if (is->error)
+		return;
+	if (is->count == is->room) {
+		is->room = is->room ? 2 * is->room : 256;
+		more = realloc(is->insn, is->room * sizeof(*more));
+		if (!more) {
+			is->error = -ENOMEM;
+			return;
+		}
+		is->insn = more;
+	}
+	is->insn[is->count++] = insn;
+}
+
+void insns_free(struct insns *is)
+{
+	free(is->insn);
+	*is = (struct insns){0};
+}
+
+static void add(struct translation *t, struct bpf_insn insn)
+{
+	insns_add(t->out, insn);
+}
+
+/* Emit a jump whose distance is filled in at the end. */
+static void add_jump(struct translation *t, struct bpf_insn insn, int target)
+{
+	t->jump[t->jumps++] = (struct jump){t->out->count, target};
+	add(t, insn);
+}
+
+static unsigned int size_of(unsigned int code)
+{
+	switch (BPF_SIZE(code)) {
+	case BPF_W:
+		return 4;
+	case BPF_H:
+		return 2;
+	}
+	return 1;
+}
+
+/* T1 points at the packet's byte k (+ X); beyond the end is false. */
+static void add_pointer(struct translation *t, __u32 k, unsigned int size,
+			bool indirect)
+{
+	if (k > OFFSET_MAX - size) {
+		add_jump(t, INSN_JA(0), TO_FALSE);
+		return;
+	}
+	add(t, INSN_MOV64_REG(T1, DATA));
+	if (indirect) {
+		/* The upper half of X is zero: 64-bit sums do not wrap. */
+		add(t, INSN_MOV32_REG(T2, X));
+		add(t, INSN_ALU64_IMM(BPF_ADD, T2, k));
+		add_jump(t, INSN_JMP_IMM(BPF_JGT, T2, OFFSET_MAX - size, 0),
+			 TO_FALSE);
+		add(t, INSN_ALU64_REG(BPF_ADD, T1, T2));
+	} else {
+		add(t, INSN_ALU64_IMM(BPF_ADD, T1, k));
+	}
+	add(t, INSN_MOV64_REG(T2, T1));
+	add(t, INSN_ALU64_IMM(BPF_ADD, T2, size));
+	add_jump(t, INSN_JMP_REG(BPF_JGT, T2, END, 0), TO_FALSE);
+}
+
+static void add_packet(struct translation *t, unsigned int code, __u32 k,
+		       bool indirect)
+{
+	unsigned int size = size_of(code);
+
+	add_pointer(t, k, size, indirect);
+	if (k > OFFSET_MAX - size)
+		return;
+	add(t, INSN_LDX_MEM(BPF_SIZE(code), A, T1, 0));
+	if (size > 1)
+		add(t, INSN_TO_BE(A, size * 8));
+}
+
+static void add_length(struct translation *t, int reg)
+{
+	add(t, INSN_MOV64_REG(reg, END));
+	add(t, INSN_ALU64_REG(BPF_SUB, reg, DATA));
+}
+
+static int translate_ld(struct translation *t, unsigned int code, __u32 k)
+{
+	switch (BPF_MODE(code)) {
+	case BPF_IMM:
+		add(t, INSN_MOV32_IMM(A, k));
+		return 0;
+	case BPF_ABS:
+	case BPF_IND:
+		add_packet(t, code, k, BPF_MODE(code) == BPF_IND);
+		return 0;
+	case BPF_MEM:
+		add(t, INSN_LDX_MEM(BPF_W, A, BPF_REG_10, MEM(k)));
+		return k < BPF_MEMWORDS ? 0 : -EINVAL;
+	case BPF_LEN:
+		add_length(t, A);
+		return 0;
+	}
+	return -ENOTSUP;
+}
+
+static int translate_ldx(struct translation *t, unsigned int code, __u32 k)
+{
+	switch (BPF_MODE(code)) {
+	case BPF_IMM:
+		add(t, INSN_MOV32_IMM(X, k));
+		return 0;
+	case BPF_MEM:
+		add(t, INSN_LDX_MEM(BPF_W, X, BPF_REG_10, MEM(k)));
+		return k < BPF_MEMWORDS ? 0 : -EINVAL;
+	case BPF_LEN:
+		add_length(t, X);
+		return 0;
+	case BPF_MSH:
+		add_pointer(t, k, 1, false);
+		if (k > OFFSET_MAX - 1)
+			return 0;
+		add(t, INSN_LDX_MEM(BPF_B, X, T1, 0));
+		add(t, INSN_ALU32_IMM(BPF_AND, X, 0xf));
+		add(t, INSN_ALU32_IMM(BPF_LSH, X, 2));
+		return 0;
+	}
+	return -ENOTSUP;
+}
+
+/* Shifts by 32 and more give 0; eBPF would take the count modulo 32. */
+static void add_shift(struct translation *t, unsigned int op, bool by_x,
+		      __u32 k)
+{
+	if (!by_x) {
+		add(t, k > 31 ? INSN_MOV32_IMM(A, 0) :
+				INSN_ALU32_IMM(op, A, k));
+		return;
+	}
+	add(t, INSN_JMP32_IMM(BPF_JLE, X, 31, 2));
+	add(t, INSN_MOV32_IMM(A, 0));
+	add(t, INSN_JA(1));
+	add(t, INSN_ALU32_REG(op, A, X));
+}
+
+static int translate_alu(struct translation *t, unsigned int code, __u32 k)
+{
+	unsigned int op = BPF_OP(code);
+	bool by_x = BPF_SRC(code) == BPF_X;
+
+	if (op == BPF_NEG) {
+		add(t, INSN_ALU32_IMM(BPF_NEG, A, 0));
+		return 0;
+	}
+	if (op == BPF_LSH || op == BPF_RSH) {
+		add_shift(t, op, by_x, k);
+		return 0;
+	}
+	if (op == BPF_DIV || op == BPF_MOD) {
+		if (!by_x && !k)
+			return -EINVAL;
+		if (by_x)
+			add_jump(t, INSN_JMP32_IMM(BPF_JEQ, X, 0, 0),
+				 TO_FALSE);
+	}
+	add(t, by_x ? INSN_ALU32_REG(op, A, X) : INSN_ALU32_IMM(op, A, k));
+	return 0;
+}
+
+static int translate_jmp(struct translation *t, const struct bpf_program *p)
+{
+	unsigned int code = p->bf_insns[t->at].code, op = BPF_OP(code);
+	__u32 k = p->bf_insns[t->at].k;
+	int yes = t->at + 1 + p->bf_insns[t->at].jt;
+	int no = t->at + 1 + p->bf_insns[t->at].jf;
+
+	if (op == BPF_JA) {
+		if (k >= p->bf_len)
+			return -EINVAL;
+		add_jump(t, INSN_JA(0), t->at + 1 + (int)k);
+		return 0;
+	}
+	if (BPF_SRC(code) == BPF_X)
+		add_jump(t, INSN_JMP32_REG(op, A, X, 0), yes);
+	else
+		add_jump(t, INSN_JMP32_IMM(op, A, k, 0), yes);
+	add_jump(t, INSN_JA(0), no);
+	return 0;
+}
+
+static int translate_ret(struct translation *t, unsigned int code, __u32 k)
+{
+	if (BPF_RVAL(code) == BPF_A)
+		add_jump(t, INSN_JMP32_IMM(BPF_JEQ, A, 0, 0), TO_FALSE);
+	add_jump(t, INSN_JA(0),
+		 BPF_RVAL(code) == BPF_K && !k ? TO_FALSE : TO_TRUE);
+	return 0;
+}
+
+static int translate_one(struct translation *t)
+{
+	unsigned int code = t->in->bf_insns[t->at].code;
+	__u32 k = t->in->bf_insns[t->at].k;
+
+	switch (BPF_CLASS(code)) {
+	case BPF_LD:
+		return translate_ld(t, code, k);
+	case BPF_LDX:
+		return translate_ldx(t, code, k);
+	case BPF_ST:
+	case BPF_STX:
+		if (k >= BPF_MEMWORDS)
+			return -EINVAL;
+		add(t, INSN_STX_MEM(BPF_W, BPF_REG_10,
+				    BPF_CLASS(code) == BPF_ST ? A : X,
+				    MEM(k)));
+		return 0;
+	case BPF_ALU:
+		return translate_alu(t, code, k);
+	case BPF_JMP:
+		return translate_jmp(t, t->in);
+	case BPF_RET:
+		return translate_ret(t, code, k);
+	}
+	add(t, BPF_MISCOP(code) == BPF_TAX ? INSN_MOV32_REG(X, A) :
+					     INSN_MOV32_REG(A, X));
+	return 0;
+}
+
+/* A, X and the words of M[] that are used begin as 0. */
+static void add_start(struct translation *t)
+{
+	unsigned int i, used = 0;
+
+	add(t, INSN_MOV32_IMM(A, 0));
+	add(t, INSN_MOV32_IMM(X, 0));
+	for (i = 0; i < t->in->bf_len; i++) {
+		unsigned int code = t->in->bf_insns[i].code;
+
+		if ((BPF_CLASS(code) <= BPF_LDX && BPF_MODE(code) == BPF_MEM) ||
+		    BPF_CLASS(code) == BPF_ST || BPF_CLASS(code) == BPF_STX)
+			used |= 1u << (t->in->bf_insns[i].k % BPF_MEMWORDS);
+	}
+	for (i = 0; i < BPF_MEMWORDS; i++)
+		if (used & 1u << i)
+			add(t, INSN_ST_MEM(BPF_W, BPF_REG_10, MEM(i), 0));
+}
+
+/* True falls through to r0 = 1, false jumps to r0 = 0. */
+static int finish(struct translation *t)
+{
+	size_t yes = t->out->count, no, to, i;
+
+	add(t, INSN_MOV32_IMM(A, 1));
+	add(t, INSN_JA(1));
+	no = t->out->count;
+	add(t, INSN_MOV32_IMM(A, 0));
+	if (t->out->error)
+		return t->out->error;
+	for (i = 0; i < t->jumps; i++) {
+		if (t->jump[i].target >= (int)t->in->bf_len)
+			return -EINVAL;
+		to = t->jump[i].target == TO_TRUE  ? yes :
+		     t->jump[i].target == TO_FALSE ? no :
+						     t->start[t->jump[i].target];
+		if (to - t->jump[i].at - 1 > INT16_MAX)
+			return -E2BIG;
+		t->out->insn[t->jump[i].at].off = to - t->jump[i].at - 1;
+	}
+	return 0;
+}
+
+int filter_translate(const struct bpf_program *classic, struct insns *is)
+{
+	struct translation t = {.out = is, .in = classic};
+	int rc = -ENOMEM;
+
+	t.start = calloc(classic->bf_len + 1, sizeof(*t.start));
+	t.jump = calloc(classic->bf_len + 1, 2 * sizeof(*t.jump));
+	if (t.start && t.jump) {
+		rc = 0;
+		add_start(&t);
+		for (; t.at < (int)classic->bf_len && !rc; t.at++) {
+			t.start[t.at] = is->count;
+			rc = translate_one(&t);
+		}
+		if (!rc)
+			rc = finish(&t);
+	}
+	free(t.start);
+	free(t.jump);
+	return rc;
+}
