@@ -14,11 +14,19 @@
 
 extern struct xdv_ring xdv_ring;
 
-#define XDV_BATCH_MAX 256
-
 /* Set by user space: id of xdv_xsks, to tell its refusals apart. */
 __u32 xdv_xsks_id;
 __u32 xdv_inject_id;
+
+/* What one flush to a device did, while its frames are found in the ring. */
+struct flush {
+	__u32 target;
+	__s32 sent;
+	__s32 drops;
+	__s32 err;
+	__u32 position;
+	bool gap; /* an unsettled descriptor was passed */
+};
 
 static __always_inline bool batch_is_ours(void)
 {
@@ -26,22 +34,43 @@ static __always_inline bool batch_is_ours(void)
 	       xdv_ring.settled != xdv_ring.consumer;
 }
 
-/* Move on over everything that has its completion. */
-static __always_inline void settle(void)
+/* The first `sent` frames of a flush went out, the next `drops` did not. */
+static __always_inline void complete_flushed(struct flush *f,
+					     struct xdv_desc *desc)
 {
-	__u32 position = xdv_ring.settled;
-	struct xdv_desc *desc;
-	int i;
-
-	for (i = 0; i < XDV_BATCH_MAX; i++) {
-		if (position == xdv_ring.consumer)
-			break;
-		desc = desc_at(position);
-		if (!desc || desc->state != XDV_DESC_DONE)
-			break;
-		position++;
+	if (f->sent > 0) {
+		f->sent--;
+		complete(desc, f->position, 0, XDV_REASON_NONE, NULL);
+	} else if (f->drops > 0) {
+		f->drops--;
+		complete(desc, f->position, f->err ? f->err : -ENOBUFS,
+			 f->err ? XDV_REASON_DEVICE_REFUSED :
+				  XDV_REASON_QUEUE_FULL,
+			 NULL);
 	}
-	xdv_ring.settled = position;
+}
+
+/* Visit the ring from `settled` on, and move that over what is done. */
+static long visit(__u32 i, struct flush *f)
+{
+	struct xdv_desc *desc = desc_at(f->position);
+
+	if (!desc)
+		return 1;
+	if (desc->state == XDV_DESC_TAKEN && desc->ifindex == f->target)
+		complete_flushed(f, desc);
+	if (desc->state != XDV_DESC_DONE)
+		f->gap = true;
+	f->position++;
+	if (!f->gap)
+		xdv_ring.settled = f->position;
+	return f->gap && f->sent + f->drops <= 0;
+}
+
+static __always_inline void settle(struct flush *f)
+{
+	f->position = xdv_ring.settled;
+	bpf_loop(xdv_ring.consumer - f->position, visit, f, 0);
 }
 
 /* A packet that was lost between the hook and its AF_XDP socket. */
@@ -61,6 +90,8 @@ int BPF_PROG(xdv_redirect_err, const struct net_device *dev,
 	     const struct bpf_prog *prog, const void *tgt, int err,
 	     enum bpf_map_type type, __u32 map_id, __u32 index)
 {
+	__u32 position = xdv_ring.consumer - 1;
+	struct flush nothing = {};
 	struct xdv_desc *desc;
 
 	if (map_id) {
@@ -70,17 +101,16 @@ int BPF_PROG(xdv_redirect_err, const struct net_device *dev,
 	}
 	if (!batch_is_ours() || prog->aux->id != xdv_inject_id)
 		return 0;
-	desc = desc_at(xdv_ring.consumer - 1);
+	desc = desc_at(position);
 	if (!desc || desc->state != XDV_DESC_TAKEN)
 		return 0;
 	/* The kernel says EINVAL for an ifindex that does not exist. */
 	if (err == -EINVAL)
-		complete(desc, xdv_ring.consumer - 1, -ENODEV,
-			 XDV_REASON_NO_DEVICE, NULL);
+		complete(desc, position, -ENODEV, XDV_REASON_NO_DEVICE, NULL);
 	else
-		complete(desc, xdv_ring.consumer - 1, err,
-			 XDV_REASON_REDIRECT_REFUSED, NULL);
-	settle();
+		complete(desc, position, err, XDV_REASON_REDIRECT_REFUSED,
+			 NULL);
+	settle(&nothing);
 	return 0;
 }
 
@@ -88,33 +118,15 @@ SEC("tp_btf/xdp_devmap_xmit")
 int BPF_PROG(xdv_devmap_xmit, const struct net_device *from,
 	     const struct net_device *to, int sent, int drops, int err)
 {
-	__u32 target = to->ifindex, position;
-	struct xdv_desc *desc;
-	int i;
+	struct flush flush = {
+		.target = to->ifindex,
+		.sent = sent,
+		.drops = drops,
+		.err = err,
+	};
 
-	if (!batch_is_ours())
-		return 0;
-	position = xdv_ring.settled;
-	for (i = 0; i < XDV_BATCH_MAX; i++, position++) {
-		if (position == xdv_ring.consumer || sent + drops <= 0)
-			break;
-		desc = desc_at(position);
-		if (!desc)
-			break;
-		if (desc->state != XDV_DESC_TAKEN || desc->ifindex != target)
-			continue;
-		if (sent > 0) {
-			complete(desc, position, 0, XDV_REASON_NONE, NULL);
-			sent--;
-			continue;
-		}
-		complete(desc, position, err ? err : -ENOBUFS,
-			 err ? XDV_REASON_DEVICE_REFUSED :
-			       XDV_REASON_QUEUE_FULL,
-			 NULL);
-		drops--;
-	}
-	settle();
+	if (batch_is_ours())
+		settle(&flush);
 	return 0;
 }
 

@@ -15,7 +15,6 @@
 /* Positions of the ring; user space moves the producer. */
 struct xdv_ring xdv_ring;
 
-
 struct refusal {
 	__s32 status;
 	__u32 reason;
@@ -56,14 +55,13 @@ static __always_inline int write_packet(struct xdp_md *ctx,
 					const struct xdv_desc *desc)
 {
 	__u32 frame = desc->frame, offset = desc->offset, len = desc->len;
-	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	__u8 *bytes;
 
 	if (offset >= XDV_HEAD_MAX || len < sizeof(struct iphdr) ||
 	    len > XDV_PACKET_MAX)
 		return -1;
 	if (bpf_xdp_adjust_tail(ctx, (int)(len + ETH_HLEN) -
-					     (int)(end - data)))
+					     (int)bpf_xdp_get_buff_len(ctx)))
 		return -1;
 	bytes = bpf_map_lookup_elem(&xdv_umem, &frame);
 	if (!bytes)

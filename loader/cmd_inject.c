@@ -7,10 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <pcap/pcap.h>
-
 #include "cmd.h"
 #include "handle.h"
+#include "libpcap.h"
 
 struct request {
 	const char *oif, *pcap, *hex;

@@ -5,11 +5,7 @@
 
 #include <stddef.h>
 
-/* Both have a struct bpf_insn: ours is the kernel's. */
-#define bpf_insn pcap_bpf_insn
-#include <pcap/pcap.h>
-#undef bpf_insn
-#include <linux/bpf.h>
+#include "libpcap.h"
 
 /* eBPF instructions under construction; grows as needed. */
 struct insns {

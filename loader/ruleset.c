@@ -172,10 +172,19 @@ static int emit_rule(struct insns *is, const struct state *s,
 
 static int load(struct insns *is, char *err, size_t errlen)
 {
-	LIBBPF_OPTS(bpf_prog_load_opts, opts);
-	int fd = bpf_prog_load(BPF_PROG_TYPE_XDP, "xdv_xdp_rules", "GPL",
-			       is->insn, is->count, &opts);
+	static char log[1 << 20];
+	/* A tail call needs the same type as its caller's, which libbpf sets. */
+	LIBBPF_OPTS(bpf_prog_load_opts, opts, .expected_attach_type = BPF_XDP);
+	int fd;
 
+	if (getenv("XDIVERT_DEBUG")) {
+		opts.log_buf = log;
+		opts.log_size = sizeof(log);
+		opts.log_level = 1;
+	}
+	fd = bpf_prog_load(BPF_PROG_TYPE_XDP, "xdv_xdp_rules", "GPL", is->insn,
+			   is->count, &opts);
+	fputs(log, stderr);
 	if (fd < 0)
 		snprintf(err, errlen,
 			 "the kernel refuses the rules' program (%zu instructions): %s",

@@ -2,6 +2,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -61,7 +62,9 @@ static const char *bpffs(void)
 	return is_bpffs(BPFFS) ? BPFFS : BPFFS_OF_INIT;
 }
 
-/* The namespace's name for `ip netns`, "default" for init's, or its inode. */
+/* The namespace's name for `ip netns`, "default" for init's, or its inode (for
+ * names with a dot too: bpffs takes none).
+ */
 static void compartment_name(char *name, size_t size)
 {
 	struct stat self, other;
@@ -79,6 +82,8 @@ static void compartment_name(char *name, size_t size)
 	if (!dir)
 		return;
 	while ((entry = readdir(dir))) {
+		if (strchr(entry->d_name, '.'))
+			continue;
 		snprintf(path, sizeof(path), "/run/netns/%s", entry->d_name);
 		if (!stat(path, &other) && other.st_ino == self.st_ino &&
 		    other.st_dev == self.st_dev)
@@ -100,7 +105,7 @@ static int make_dir(const char *path)
 
 static int choose_dir(struct state *s, const char *pin_dir, bool create)
 {
-	char parent[200], name[64];
+	char parent[200], name[NAME_MAX + 1];
 	int err;
 
 	if (!pin_dir)
