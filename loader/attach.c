@@ -54,6 +54,18 @@ static __u32 count_queues(const char *ifname)
 	return n > XDV_MAX_QUEUES ? XDV_MAX_QUEUES : n;
 }
 
+/* The next interface after *key that is in xdv_ifaces; false at the end. */
+static bool next_iface(const struct state *s, __u32 **previous, __u32 *key,
+		       struct xdv_iface *iface)
+{
+	while (!bpf_map_get_next_key(s->ifaces, *previous, key)) {
+		*previous = key;
+		if (!bpf_map_lookup_elem(s->ifaces, key, iface))
+			return true;
+	}
+	return false;
+}
+
 /* A free slot; two interfaces never share one. */
 static int free_slot(const struct state *s)
 {
@@ -62,12 +74,8 @@ static int free_slot(const struct state *s)
 	struct xdv_iface iface;
 	int i;
 
-	while (!bpf_map_get_next_key(s->ifaces, previous, &key)) {
-		if (!bpf_map_lookup_elem(s->ifaces, &key, &iface) &&
-		    iface.slot < XDV_MAX_IFACES)
-			used[iface.slot] = 1;
-		previous = &key;
-	}
+	while (next_iface(s, &previous, &key, &iface))
+		used[iface.slot % XDV_MAX_IFACES] = 1;
 	for (i = 0; i < XDV_MAX_IFACES; i++)
 		if (!used[i])
 			return i;
@@ -249,6 +257,7 @@ int hook_attach(struct state *s, const struct attach_request *request,
 	const char *ifname = request->ifname;
 	int rc;
 
+	hook_prune(s);
 	iface.ifindex = if_nametoindex(ifname);
 	if (!iface.ifindex)
 		return say(err, errlen, -ENODEV, ifname, "no such interface");
@@ -319,24 +328,31 @@ static int detach_iface(struct state *s, const struct xdv_iface *iface)
 	return err;
 }
 
+/* By its name now or, if it has gone, at the time of attach. */
+static bool find_iface(const struct state *s, const char *ifname,
+		       struct xdv_iface *iface)
+{
+	__u32 key, *previous = NULL, ifindex = if_nametoindex(ifname);
+
+	if (ifindex)
+		return !bpf_map_lookup_elem(s->ifaces, &ifindex, iface);
+	while (next_iface(s, &previous, &key, iface))
+		if (!strcmp(iface->name, ifname))
+			return true;
+	return false;
+}
+
 int hook_detach(struct state *s, const char *ifname, char *err, size_t errlen)
 {
-	__u32 key, *previous = NULL;
 	struct xdv_iface iface;
 	int rc;
 
-	/* By name, for the interface itself may be gone. */
-	while (!bpf_map_get_next_key(s->ifaces, previous, &key)) {
-		previous = &key;
-		if (bpf_map_lookup_elem(s->ifaces, &key, &iface) ||
-		    strcmp(iface.name, ifname))
-			continue;
-		rc = detach_iface(s, &iface);
-		return rc ? explain(err, errlen, rc, ifname) : 0;
-	}
-	return say(err, errlen, -ENOENT, ifname,
-		   if_nametoindex(ifname) ? "xdivert is not attached" :
-					    "no such interface");
+	if (!find_iface(s, ifname, &iface))
+		return say(err, errlen, -ENOENT, ifname,
+			   if_nametoindex(ifname) ? "xdivert is not attached" :
+						    "no such interface");
+	rc = detach_iface(s, &iface);
+	return rc ? explain(err, errlen, rc, ifname) : 0;
 }
 
 int hook_detach_all(struct state *s)
@@ -357,11 +373,24 @@ int hook_detach_all(struct state *s)
 int hook_count(const struct state *s)
 {
 	__u32 key, *previous = NULL;
+	struct xdv_iface iface;
 	int n = 0;
 
-	while (!bpf_map_get_next_key(s->ifaces, previous, &key)) {
-		previous = &key;
+	while (next_iface(s, &previous, &key, &iface))
 		n++;
-	}
 	return n;
+}
+
+void hook_prune(struct state *s)
+{
+	__u32 key, *previous = NULL;
+	char name[IF_NAMESIZE];
+	struct xdv_iface iface;
+
+	while (next_iface(s, &previous, &key, &iface)) {
+		if (if_indextoname(key, name) || errno != ENXIO)
+			continue;
+		detach_iface(s, &iface);
+		previous = NULL;
+	}
 }

@@ -22,7 +22,9 @@ int hook_attach(struct state *s, const struct attach_request *request,
 /* -ENOENT if ours is not attached there. */
 int hook_detach(struct state *s, const char *ifname, char *err, size_t errlen);
 int hook_detach_all(struct state *s);
-/* Whether the kernel still runs our hook there (the interface may be gone). */
+/* How many interfaces are attached. */
 int hook_count(const struct state *s);
+/* Forget interfaces that no longer exist. */
+void hook_prune(struct state *s);
 
 #endif

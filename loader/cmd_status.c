@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
+#include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +19,8 @@ static const char *fail_name(const struct xdv_iface *f)
 	return f->fail == XDV_FAIL_CLOSED ? "closed" : "open";
 }
 
-static void add_iface(cJSON *array, const struct xdv_iface *f)
+static void add_iface(cJSON *array, const struct xdv_iface *f,
+		      unsigned int served)
 {
 	cJSON *o = cJSON_CreateObject();
 
@@ -30,29 +32,33 @@ static void add_iface(cJSON *array, const struct xdv_iface *f)
 	cJSON_AddStringToObject(o, "attach",
 				f->dispatcher ? "dispatcher" : "link");
 	cJSON_AddNumberToObject(o, "queues", f->queues);
+	cJSON_AddNumberToObject(o, "served", served);
 	cJSON_AddItemToArray(array, o);
 }
 
-static void print_iface(const struct xdv_iface *f)
+static void print_iface(const struct xdv_iface *f, unsigned int served)
 {
-	printf("%s: hook xdp, mode %s, fail %s, attached by %s, %u queues\n",
+	printf("%s: hook xdp, mode %s, fail %s, attached by %s, %u of %u queues served\n",
 	       f->name, mode_name(f), fail_name(f),
-	       f->dispatcher ? "dispatcher" : "link", f->queues);
+	       f->dispatcher ? "dispatcher" : "link", served, f->queues);
 }
 
-static void each_iface(const struct state *s, cJSON *array)
+static void each_iface(const struct state *s, bool runs, cJSON *array)
 {
 	__u32 key, *previous = NULL;
+	unsigned int served;
 	struct xdv_iface f;
 
 	while (!bpf_map_get_next_key(s->ifaces, previous, &key)) {
 		previous = &key;
 		if (bpf_map_lookup_elem(s->ifaces, &key, &f))
 			continue;
+		if_indextoname(key, f.name);
+		served = runs ? state_served(s, &f) : 0;
 		if (array)
-			add_iface(array, &f);
+			add_iface(array, &f, served);
 		else
-			print_iface(&f);
+			print_iface(&f, served);
 	}
 }
 
@@ -64,7 +70,7 @@ static void print_json(const struct state *s, bool runs)
 	cJSON_AddBoolToObject(o, "daemon", runs);
 	cJSON_AddNumberToObject(o, "pid", runs ? s->shared->daemon_pid : 0);
 	cJSON_AddStringToObject(o, "pin_dir", s->dir);
-	each_iface(s, cJSON_AddArrayToObject(o, "interfaces"));
+	each_iface(s, runs, cJSON_AddArrayToObject(o, "interfaces"));
 	text = cJSON_Print(o);
 	puts(text);
 	free(text);
@@ -89,7 +95,7 @@ int cmd_status(int argc, char **argv)
 	} else {
 		printf("daemon: %s\npins: %s\n",
 		       runs ? "running" : "not running", s.dir);
-		each_iface(&s, NULL);
+		each_iface(&s, runs, NULL);
 	}
 	state_close(&s);
 	return 0;

@@ -12,6 +12,7 @@
 
 #include <systemd/sd-daemon.h>
 
+#include "attach.h"
 #include "callout.h"
 #include "daemon.h"
 #include "handle.h"
@@ -189,6 +190,9 @@ static void update_interfaces(struct daemon *d)
 
 	while (read(d->changes, events, sizeof(events)) > 0)
 		;
+	state_lock(d->s);
+	hook_prune(d->s);
+	state_unlock(d->s);
 	if (queues_update(d->q, err, sizeof(err)))
 		complain(err);
 }

@@ -13,10 +13,12 @@
 
 #include "handle.h"
 #include "inject.skel.h"
+#include "neigh.h"
 #include "port.h"
 
 #define BATCH 64
 #define ETHERNET_HEADER 14
+#define KICK_INTERVAL 100000000 /* ns between two tries at one next hop */
 
 struct handle {
 	const struct state *s;
@@ -29,10 +31,12 @@ struct handle {
 	struct packet *packets; /* one a frame */
 	uint32_t *free;		/* stack of frames */
 	uint32_t free_count;
-	uint32_t sent; /* ring position: all before it were submitted */
-	uint32_t done; /* completions delivered */
+	uint32_t done; /* ring position: all before it were delivered */
 	uint32_t longest;
 	uint32_t known[64]; /* ifindexes that surely have a stats row */
+	uint32_t kicked[4]; /* next hop that is being resolved ... */
+	uint32_t kicked_ifindex;
+	uint64_t kicked_at; /* ... since, in ns */
 	completion_fn fn;
 	void *arg;
 };
@@ -124,18 +128,61 @@ static int map_frames(struct handle *h)
 	return 0;
 }
 
+/* The first packet to a next hop fails truthfully; help the next one. */
+static void resolve_nexthop(struct handle *h, const struct xdv_completion *c)
+{
+	if (h->kicked_ifindex == c->ifindex &&
+	    !memcmp(h->kicked, c->nexthop, sizeof(h->kicked)) &&
+	    c->completed - h->kicked_at < KICK_INTERVAL)
+		return;
+	memcpy(h->kicked, c->nexthop, sizeof(h->kicked));
+	h->kicked_ifindex = c->ifindex;
+	h->kicked_at = c->completed;
+	neigh_resolve(c->ifindex, c->family, c->nexthop);
+}
+
 /* One completion: its packet goes back to whoever injected it. */
 static int deliver(void *arg, void *record, size_t size)
 {
 	const struct xdv_completion *c = record;
 	struct handle *h = arg;
-	struct xdv_desc *desc = &h->ring[c->desc & (XDV_INFLIGHT - 1)];
+	struct packet *p;
 
 	if (size < sizeof(*c))
 		return 0;
-	h->done++;
-	h->fn(h->arg, &h->packets[desc->frame], c);
+	p = &h->packets[h->ring[c->desc & (XDV_INFLIGHT - 1)].frame];
+	if (c->reason == XDV_REASON_FIB_NO_NEIGH)
+		resolve_nexthop(h, c);
+	h->fn(h->arg, p, c);
 	return 0;
+}
+
+/* A completion that BPF did not write. */
+static void complete_here(struct handle *h, uint32_t position, int status,
+			  enum xdv_reason reason)
+{
+	struct xdv_desc *desc = &h->ring[position & (XDV_INFLIGHT - 1)];
+	struct xdv_completion c = {
+		.id = desc->id,
+		.context = desc->context,
+		.submitted = desc->submitted,
+		.completed = now(),
+		.ifindex = desc->ifindex,
+		.compartment = desc->compartment,
+		.status = status,
+		.reason = reason,
+		.len = desc->len,
+		.desc = position & (XDV_INFLIGHT - 1),
+		.engine = XDV_ENGINE_LIVE,
+	};
+	__u32 key;
+
+	desc->state = XDV_DESC_DONE;
+	c.seq = __atomic_add_fetch(&h->s->shared->completions, 1,
+				   __ATOMIC_RELAXED);
+	key = (c.seq - 1) & (XDV_RECENT - 1);
+	bpf_map_update_elem(h->s->recent, &key, &c, BPF_ANY);
+	deliver(h, &c, sizeof(c));
 }
 
 int handle_create(struct handle **handle, const struct state *s,
@@ -254,6 +301,11 @@ void *handle_umem(struct handle *h)
 	return h->umem;
 }
 
+int handle_port(const struct handle *h)
+{
+	return h->port.ifindex;
+}
+
 /* Give a target its own row in xdv_stats before BPF first counts there. */
 static void ensure_stats(struct handle *h, uint32_t ifindex)
 {
@@ -311,18 +363,64 @@ static int run(struct handle *h, uint32_t n)
 		bpf_program__fd(h->skel->progs.xdv_inject), &opts);
 }
 
+/* The kernel call failed: what it did not take completes with its error. */
+static void refuse_queued(struct handle *h, int err)
+{
+	struct xdv_ring *ring = &h->skel->bss->xdv_ring;
+	uint32_t position = ring->consumer, end = ring->producer;
+
+	ring->consumer = end;
+	ring->settled = end;
+	for (; position != end; position++) {
+		__atomic_fetch_add(&h->s->shared->refused, 1, __ATOMIC_RELAXED);
+		complete_here(h, position, err, XDV_REASON_ENGINE);
+	}
+	h->done = end;
+}
+
+/*
+ * Each run ends with a flush, so the tracepoints have settled every frame. If
+ * one did not, no later event will: say that its fate is unknown.
+ */
+static void settle_lost(struct handle *h)
+{
+	struct xdv_ring *ring = &h->skel->bss->xdv_ring;
+	uint32_t position;
+
+	for (position = ring->settled; position != ring->consumer; position++) {
+		if (h->ring[position & (XDV_INFLIGHT - 1)].state ==
+		    XDV_DESC_DONE)
+			continue;
+		__atomic_fetch_add(&h->s->shared->unknown, 1, __ATOMIC_RELAXED);
+		complete_here(h, position, -ETIMEDOUT, XDV_REASON_UNKNOWN);
+	}
+	ring->settled = ring->consumer;
+}
+
 int handle_submit(struct handle *h)
 {
 	struct xdv_ring *ring = &h->skel->bss->xdv_ring;
+	uint32_t before, left;
 	int err = 0;
 
-	while (h->sent != ring->producer && !err) {
-		err = run(h, ring->producer - h->sent);
+	while (!err && ring->consumer != ring->producer) {
+		before = ring->consumer;
+		left = ring->producer - before;
+		err = run(h, left);
+		/* A signal ends a run early; a run that does nothing would
+		 * never end.
+		 */
 		if (err == -EINTR || err == -EAGAIN)
 			err = 0;
-		h->sent = __atomic_load_n(&ring->consumer, __ATOMIC_ACQUIRE);
+		else if (!err && ring->consumer == before)
+			err = -EIO;
+		ring_buffer__consume(h->completions);
+		if (ring->settled != ring->consumer)
+			settle_lost(h);
+		h->done = ring->settled;
 	}
 	h->longest = 0;
-	ring_buffer__consume(h->completions);
+	if (err)
+		refuse_queued(h, err);
 	return err;
 }

@@ -35,6 +35,8 @@ void packet_free(struct handle *h, struct packet *p);
 uint32_t packets_free(const struct handle *h);
 struct packet *packet_of_frame(struct handle *h, uint32_t frame);
 void *handle_umem(struct handle *h);
+/* ifindex of its device, which is down and receives nothing. */
+int handle_port(const struct handle *h);
 
 /*
  * Queue p for the interface. 0: the completion will come, and p is the

@@ -11,8 +11,6 @@
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <libmnl/libmnl.h>
@@ -20,6 +18,7 @@
 #include <linux/rtnetlink.h>
 #include <linux/veth.h>
 
+#include "netlink.h"
 #include "port.h"
 
 static void *new_netns(void *arg)
@@ -61,30 +60,6 @@ static void put_veth(struct nlmsghdr *nlh, const char *name, int netns)
 	mnl_attr_nest_end(nlh, info);
 }
 
-static int talk(struct nlmsghdr *nlh)
-{
-	char reply[MNL_SOCKET_BUFFER_SIZE];
-	struct mnl_socket *nl = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
-	ssize_t n;
-	int rc;
-
-	if (!nl)
-		return -errno;
-	nlh->nlmsg_seq = 1;
-	rc = mnl_socket_bind(nl, 0, MNL_SOCKET_AUTOPID);
-	if (rc >= 0)
-		rc = mnl_socket_sendto(nl, nlh, nlh->nlmsg_len);
-	if (rc >= 0) {
-		n = mnl_socket_recvfrom(nl, reply, sizeof(reply));
-		rc = n < 0 ? -1 :
-			     mnl_cb_run(reply, n, 1,
-					mnl_socket_get_portid(nl), NULL, NULL);
-	}
-	rc = rc < 0 ? -errno : 0;
-	mnl_socket_close(nl);
-	return rc;
-}
-
 static int create_veth(const char *name, int netns)
 {
 	char buffer[MNL_SOCKET_BUFFER_SIZE];
@@ -95,7 +70,7 @@ static int create_veth(const char *name, int netns)
 			   NLM_F_ACK;
 	mnl_nlmsg_put_extra_header(nlh, sizeof(struct ifinfomsg));
 	put_veth(nlh, name, netns);
-	return talk(nlh);
+	return netlink_request(nlh);
 }
 
 int port_open(struct port *port)
@@ -132,7 +107,7 @@ static void delete_veth(int ifindex)
 	nlh->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
 	ifm = mnl_nlmsg_put_extra_header(nlh, sizeof(*ifm));
 	ifm->ifi_index = ifindex;
-	talk(nlh);
+	netlink_request(nlh);
 }
 
 void port_close(struct port *port)

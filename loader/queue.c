@@ -1,21 +1,26 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include <errno.h>
+#include <net/if.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <bpf/bpf.h>
 #include <linux/if_link.h>
 #include <linux/if_xdp.h>
+#include <linux/membarrier.h>
 
 #include "queue.h"
 
 #define RING 2048
 #define QUEUES_MAX 128
+/* What user space may be busy with while the kernel fills the rest. */
+#define SLACK 64
 
 struct queue {
 	struct xsk_socket *xsk;
@@ -23,10 +28,11 @@ struct queue {
 	struct xsk_ring_prod fill;
 	struct xsk_ring_cons unused; /* completion ring: we never send here */
 	uint32_t ifindex;
-	uint32_t row; /* in xdv_queues and xdv_xsks */
+	uint32_t row;  /* in xdv_queues and xdv_xsks */
 	uint32_t lent; /* frames that the kernel has */
+	uint32_t limit;
+	bool open; /* to the hook */
 	bool wanted;
-	/* libxdp binds the first socket of a UMEM to these rings. */
 };
 
 struct queues {
@@ -35,65 +41,139 @@ struct queues {
 	struct xsk_umem *umem;
 	struct xsk_ring_prod umem_fill;
 	struct xsk_ring_cons umem_unused;
+	struct queue anchor;
 	struct queue *queue[QUEUES_MAX];
 	unsigned int count;
 	unsigned int next; /* to receive from: every queue gets its turn */
 	int epoll;
+	uint16_t lent_to[XDV_FRAMES]; /* row + 1 of the queue, 0: ours */
 };
 
-int queues_create(struct queues **queues, const struct state *s,
-		  struct handle *h, char *err, size_t errlen)
+static int open_socket(struct queues *q, struct queue *queue,
+		       const char *ifname, __u32 id, __u32 xdp_flags)
+{
+	struct xsk_socket_config config = {
+		.rx_size = RING,
+		.libxdp_flags = XSK_LIBXDP_FLAGS__INHIBIT_PROG_LOAD,
+		.xdp_flags = xdp_flags,
+		.bind_flags = XDP_USE_NEED_WAKEUP,
+	};
+
+	return xsk_socket__create_shared(&queue->xsk, ifname, id, q->umem,
+					 &queue->rx, NULL, &queue->fill,
+					 &queue->unused, &config);
+}
+
+/*
+ * The first socket of a UMEM lives as long as the UMEM (libxdp gives it the
+ * UMEM's own descriptor), so it must not be one that serves an interface.
+ * Bind it to our own device, where nothing arrives.
+ */
+static int open_anchor(struct queues *q)
+{
+	char name[IF_NAMESIZE];
+
+	if (!if_indextoname(handle_port(q->h), name))
+		return -errno;
+	return open_socket(q, &q->anchor, name, 0, XDP_FLAGS_DRV_MODE);
+}
+
+static int open_umem(struct queues *q)
 {
 	struct xsk_umem_config config = {
 		.fill_size = RING,
 		.comp_size = 64,
 		.frame_size = XDV_FRAME_SIZE,
 	};
+	int rc;
+
+	q->epoll = epoll_create1(EPOLL_CLOEXEC);
+	if (q->epoll < 0)
+		return -errno;
+	rc = xsk_umem__create(&q->umem, handle_umem(q->h),
+			      (uint64_t)XDV_FRAMES * XDV_FRAME_SIZE,
+			      &q->umem_fill, &q->umem_unused, &config);
+	return rc ? rc : open_anchor(q);
+}
+
+int queues_create(struct queues **queues, const struct state *s,
+		  struct handle *h, char *err, size_t errlen)
+{
 	struct queues *q = calloc(1, sizeof(*q));
+	unsigned int row;
 	int rc;
 
 	if (!q)
 		return -ENOMEM;
 	q->s = s;
 	q->h = h;
-	q->epoll = epoll_create1(EPOLL_CLOEXEC);
-	rc = xsk_umem__create(&q->umem, handle_umem(h),
-			      (uint64_t)XDV_FRAMES * XDV_FRAME_SIZE,
-			      &q->umem_fill, &q->umem_unused, &config);
+	rc = open_umem(q);
 	if (rc) {
 		snprintf(err, errlen, "cannot register the UMEM: %s",
 			 strerror(-rc));
-		close(q->epoll);
-		free(q);
+		queues_destroy(q);
 		return rc;
 	}
+	/* A daemon that was killed left its limits. */
+	for (row = 0; row < XDV_MAX_IFACES * XDV_MAX_QUEUES; row++)
+		s->occupancy[row].limit = 0;
 	*queues = q;
 	return 0;
 }
 
+/* Wait until no CPU runs the hook with what it looked up before. */
+static void wait_for_hooks(void)
+{
+	syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0);
+}
+
+static void stop_queue(const struct queues *q, struct queue *queue)
+{
+	queue->open = false;
+	q->s->occupancy[queue->row].limit = 0;
+	bpf_map_delete_elem(q->s->xsks, &queue->row);
+}
+
+/* Close the socket and take back the frames that the kernel had of us. */
 static void close_queue(struct queues *q, struct queue *queue)
 {
-	__u32 row = queue->row;
+	uint32_t frame;
 
-	bpf_map_delete_elem(q->s->xsks, &row);
+	stop_queue(q, queue);
 	xsk_socket__delete(queue->xsk);
+	for (frame = 0; frame < XDV_FRAMES; frame++) {
+		if (q->lent_to[frame] != queue->row + 1)
+			continue;
+		q->lent_to[frame] = 0;
+		packet_free(q->h, packet_of_frame(q->h, frame));
+	}
 	free(queue);
+}
+
+/* From now on the hook puts packets into it. */
+static int open_queue(struct queues *q, struct queue *queue)
+{
+	struct xdv_queue *occupancy = &q->s->occupancy[queue->row];
+	struct epoll_event event = {.events = EPOLLIN};
+	int fd = xsk_socket__fd(queue->xsk), rc;
+
+	occupancy->produced = 0;
+	occupancy->lost = 0;
+	occupancy->consumed = 0;
+	rc = bpf_map_update_elem(q->s->xsks, &queue->row, &fd, BPF_ANY);
+	if (!rc && epoll_ctl(q->epoll, EPOLL_CTL_ADD, fd, &event))
+		rc = -errno;
+	if (rc)
+		return rc;
+	queue->open = true;
+	__atomic_store_n(&occupancy->limit, queue->limit, __ATOMIC_RELEASE);
+	return 0;
 }
 
 static int serve(struct queues *q, const struct xdv_iface *iface, __u32 id)
 {
-	struct xsk_socket_config config = {
-		.rx_size = RING,
-		.libxdp_flags = XSK_LIBXDP_FLAGS__INHIBIT_PROG_LOAD,
-		.xdp_flags = iface->mode == XDV_MODE_NATIVE ?
-				     XDP_FLAGS_DRV_MODE :
-				     XDP_FLAGS_SKB_MODE,
-		.bind_flags = XDP_USE_NEED_WAKEUP,
-	};
-	struct epoll_event event = {.events = EPOLLIN};
-	struct xdv_queue *occupancy;
 	struct queue *queue;
-	int rc, fd;
+	int rc;
 
 	if (q->count == QUEUES_MAX)
 		return -ENOSPC;
@@ -103,50 +183,87 @@ static int serve(struct queues *q, const struct xdv_iface *iface, __u32 id)
 	queue->ifindex = iface->ifindex;
 	queue->row = iface->slot * XDV_MAX_QUEUES + id;
 	queue->wanted = true;
-	rc = xsk_socket__create_shared(&queue->xsk, iface->name, id, q->umem,
-				       &queue->rx, NULL, &queue->fill,
-				       &queue->unused, &config);
+	rc = open_socket(q, queue, iface->name, id,
+			 iface->mode == XDV_MODE_NATIVE ? XDP_FLAGS_DRV_MODE :
+							  XDP_FLAGS_SKB_MODE);
 	if (rc) {
 		free(queue);
 		return rc;
 	}
 	q->queue[q->count++] = queue;
 	queues_refill(q);
-	occupancy = &q->s->occupancy[queue->row];
-	occupancy->produced = 0;
-	occupancy->lost = 0;
-	occupancy->consumed = 0;
-	occupancy->limit = queue->lent;
-	fd = xsk_socket__fd(queue->xsk);
-	epoll_ctl(q->epoll, EPOLL_CTL_ADD, fd, &event);
-	return bpf_map_update_elem(q->s->xsks, &queue->row, &fd, BPF_ANY);
+	rc = open_queue(q, queue);
+	if (rc) {
+		q->count--;
+		close_queue(q, queue);
+	}
+	return rc;
 }
 
-static bool serving(const struct queues *q, __u32 ifindex)
+static bool serving(const struct queues *q, const struct xdv_iface *iface)
 {
 	unsigned int i;
 	bool found = false;
 
 	for (i = 0; i < q->count; i++)
-		if (q->queue[i]->ifindex == ifindex) {
+		if (q->queue[i]->ifindex == iface->ifindex &&
+		    q->queue[i]->row / XDV_MAX_QUEUES == iface->slot) {
 			q->queue[i]->wanted = true;
 			found = true;
 		}
 	return found;
 }
 
-static void drop_unwanted(struct queues *q)
+/* The device went away under the socket. */
+static bool gone(const struct queue *queue)
+{
+	struct pollfd fd = {.fd = xsk_socket__fd(queue->xsk)};
+
+	return poll(&fd, 1, 0) == 1 && fd.revents & (POLLERR | POLLHUP);
+}
+
+static bool empty(struct queue *queue)
+{
+	uint32_t at;
+
+	if (!xsk_ring_cons__peek(&queue->rx, 1, &at))
+		return true;
+	xsk_ring_cons__cancel(&queue->rx, 1);
+	return false;
+}
+
+/* Close what is not wanted any more, once its last packet was received. */
+static void close_idle(struct queues *q)
 {
 	unsigned int i = 0;
 
 	while (i < q->count) {
-		if (q->queue[i]->wanted) {
+		struct queue *queue = q->queue[i];
+
+		if (queue->wanted && gone(queue))
+			queue->wanted = false;
+		if (queue->wanted || !empty(queue)) {
 			i++;
 			continue;
 		}
-		close_queue(q, q->queue[i]);
 		q->queue[i] = q->queue[--q->count];
+		close_queue(q, queue);
 	}
+}
+
+/* From now on nothing new reaches the queues that are not wanted. */
+static void stop_unwanted(struct queues *q)
+{
+	unsigned int i, stopped = 0;
+
+	for (i = 0; i < q->count; i++) {
+		if (q->queue[i]->wanted)
+			continue;
+		stop_queue(q, q->queue[i]);
+		stopped++;
+	}
+	if (stopped)
+		wait_for_hooks();
 }
 
 int queues_update(struct queues *q, char *err, size_t errlen)
@@ -161,7 +278,7 @@ int queues_update(struct queues *q, char *err, size_t errlen)
 	while (!bpf_map_get_next_key(q->s->ifaces, previous, &key)) {
 		previous = &key;
 		if (bpf_map_lookup_elem(q->s->ifaces, &key, &iface) ||
-		    serving(q, key))
+		    serving(q, &iface))
 			continue;
 		for (id = 0; id < iface.queues && !rc; id++)
 			rc = serve(q, &iface, id);
@@ -170,7 +287,7 @@ int queues_update(struct queues *q, char *err, size_t errlen)
 				 "%s: cannot open an AF_XDP socket: %s",
 				 iface.name, strerror(-rc));
 	}
-	drop_unwanted(q);
+	stop_unwanted(q);
 	return rc;
 }
 
@@ -179,7 +296,8 @@ void queues_stop(struct queues *q)
 	unsigned int i;
 
 	for (i = 0; i < q->count; i++)
-		bpf_map_delete_elem(q->s->xsks, &q->queue[i]->row);
+		q->queue[i]->wanted = false;
+	stop_unwanted(q);
 }
 
 void queues_destroy(struct queues *q)
@@ -188,8 +306,12 @@ void queues_destroy(struct queues *q)
 		return;
 	while (q->count)
 		close_queue(q, q->queue[--q->count]);
-	xsk_umem__delete(q->umem);
-	close(q->epoll);
+	if (q->anchor.xsk)
+		xsk_socket__delete(q->anchor.xsk);
+	if (q->umem)
+		xsk_umem__delete(q->umem);
+	if (q->epoll >= 0)
+		close(q->epoll);
 	free(q);
 }
 
@@ -206,8 +328,11 @@ int queues_fd(const struct queues *q)
 static void refill(struct queues *q, struct queue *queue, uint32_t share)
 {
 	uint32_t want = share > queue->lent ? share - queue->lent : 0, i, n;
-	uint32_t at;
+	uint32_t at, frame;
 
+	queue->limit = share > 2 * SLACK ? share - SLACK : share / 2;
+	if (queue->open)
+		q->s->occupancy[queue->row].limit = queue->limit;
 	if (want > packets_free(q->h))
 		want = packets_free(q->h);
 	n = want ? xsk_prod_nb_free(&queue->fill, want) : 0;
@@ -215,9 +340,12 @@ static void refill(struct queues *q, struct queue *queue, uint32_t share)
 		n = want;
 	if (!n || xsk_ring_prod__reserve(&queue->fill, n, &at) != n)
 		return;
-	for (i = 0; i < n; i++)
+	for (i = 0; i < n; i++) {
+		frame = packet_alloc(q->h)->frame;
+		q->lent_to[frame] = queue->row + 1;
 		*xsk_ring_prod__fill_addr(&queue->fill, at + i) =
-			(uint64_t)packet_alloc(q->h)->frame * XDV_FRAME_SIZE;
+			(uint64_t)frame * XDV_FRAME_SIZE;
+	}
 	xsk_ring_prod__submit(&queue->fill, n);
 	queue->lent += n;
 	if (xsk_ring_prod__needs_wakeup(&queue->fill))
@@ -237,7 +365,8 @@ void queues_refill(struct queues *q)
 	if (share > RING)
 		share = RING;
 	for (i = 0; i < q->count; i++)
-		refill(q, q->queue[i], share);
+		if (q->queue[i]->wanted)
+			refill(q, q->queue[i], share);
 }
 
 static struct packet *take(struct queues *q, struct queue *queue,
@@ -254,6 +383,7 @@ static struct packet *take(struct queues *q, struct queue *queue,
 	p->oif = meta->oif;
 	p->rule = meta->rule;
 	p->received = meta->timestamp;
+	q->lent_to[frame] = 0;
 	queue->lent--;
 	return p;
 }
@@ -283,5 +413,8 @@ unsigned int queues_receive(struct queues *q, struct packet **packets,
 		n += receive(q, q->queue[(q->next + i) % q->count],
 			     packets + n, max - n);
 	q->next++;
+	/* Awake for nothing: a device went, or a queue has been drained. */
+	if (!n)
+		close_idle(q);
 	return n;
 }

@@ -52,6 +52,8 @@ const char *status_text(int status)
 		return "no neighbour";
 	case ENETUNREACH:
 		return "no route";
+	case ETIMEDOUT:
+		return "fate unknown";
 	case ETIME:
 		return "hop limit exceeded";
 	}
@@ -77,10 +79,10 @@ const char *reason_name(unsigned int reason)
 		[XDV_REASON_DEVICE_REFUSED] = "DEVICE_REFUSED",
 		[XDV_REASON_QUEUE_FULL] = "QUEUE_FULL",
 		[XDV_REASON_ENGINE] = "ENGINE",
-		[XDV_REASON_TIMED_OUT] = "TIMED_OUT",
+		[XDV_REASON_UNKNOWN] = "UNKNOWN",
 	};
 
-	return reason < XDV_REASONS ? names[reason] : "UNKNOWN";
+	return reason < XDV_REASONS ? names[reason] : "?";
 }
 
 const char *engine_name(unsigned int engine)

@@ -389,6 +389,17 @@ bool state_daemon_runs(const struct state *s)
 	return err == -EBUSY;
 }
 
+unsigned int state_served(const struct state *s, const struct xdv_iface *iface)
+{
+	const struct xdv_queue *row =
+		&s->occupancy[iface->slot * XDV_MAX_QUEUES];
+	unsigned int i, n = 0;
+
+	for (i = 0; i < iface->queues; i++)
+		n += __atomic_load_n(&row[i].limit, __ATOMIC_ACQUIRE) != 0;
+	return n;
+}
+
 void state_settle(const struct state *s)
 {
 	struct xdivert_stats total;

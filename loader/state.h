@@ -51,6 +51,9 @@ int state_stats_row(const struct state *s, uint32_t ifindex);
 int state_daemon_lock(const struct state *s, int *fd);
 bool state_daemon_runs(const struct state *s);
 
+/* How many of the interface's queues the daemon serves. */
+unsigned int state_served(const struct state *s, const struct xdv_iface *iface);
+
 /* Packets that a daemon had when it died: count them as dropped. */
 void state_settle(const struct state *s);
 

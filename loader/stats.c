@@ -59,6 +59,9 @@ int stats_read(const struct state *s, struct xdivert_stats *total,
 	total->originated = s->shared->originated;
 	total->dropped = s->shared->dropped;
 	total->abandoned = s->shared->abandoned;
+	total->injected += s->shared->refused;
+	total->failed += s->shared->refused + s->shared->unknown;
+	total->in_flight -= s->shared->unknown;
 	total->held = total->diverted + total->originated - total->injected -
 		      total->dropped;
 	return count;

@@ -97,6 +97,8 @@ struct xdv_control {
 	__u64 originated;  /* made in user space, not received */
 	__u64 dropped;	   /* by a callout */
 	__u64 abandoned;   /* part of dropped: lost with a daemon that died */
+	__u64 refused;	   /* injections that never reached the kernel: failed */
+	__u64 unknown;	   /* injections whose fate stayed unknown: failed */
 	__u32 next_rule;
 	__u32 daemon_pid;
 };
@@ -181,7 +183,7 @@ enum xdv_reason {
 	XDV_REASON_DEVICE_REFUSED,   /* by ndo_xdp_xmit, none of the batch */
 	XDV_REASON_QUEUE_FULL,	     /* ndo_xdp_xmit took fewer than offered */
 	XDV_REASON_ENGINE,	     /* the kernel call itself failed */
-	XDV_REASON_TIMED_OUT,
+	XDV_REASON_UNKNOWN,	     /* the kernel did not say what it did */
 	XDV_REASONS,
 };
 
@@ -211,7 +213,6 @@ struct xdv_ring {
 	__u32 consumer; /* BPF: next to take */
 	__u32 settled;	/* BPF: all before it have a completion */
 	__u32 cpu;	/* of the batch under way */
-	__u32 size;	/* bytes that the batch's frames start with */
 };
 
 #endif

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include <errno.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include <libmnl/libmnl.h>
+#include <linux/netlink.h>
+
+#include "netlink.h"
+
+int netlink_request(struct nlmsghdr *nlh)
+{
+	char reply[MNL_SOCKET_BUFFER_SIZE];
+	struct mnl_socket *nl = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
+	ssize_t n;
+	int rc;
+
+	if (!nl)
+		return -errno;
+	nlh->nlmsg_seq = 1;
+	rc = mnl_socket_bind(nl, 0, MNL_SOCKET_AUTOPID);
+	if (rc >= 0)
+		rc = mnl_socket_sendto(nl, nlh, nlh->nlmsg_len);
+	if (rc >= 0) {
+		n = mnl_socket_recvfrom(nl, reply, sizeof(reply));
+		rc = n < 0 ? -1 :
+			     mnl_cb_run(reply, n, 1,
+					mnl_socket_get_portid(nl), NULL, NULL);
+	}
+	rc = rc < 0 ? -errno : 0;
+	mnl_socket_close(nl);
+	return rc;
+}
