@@ -14,6 +14,9 @@
 
 extern struct xdv_ring xdv_ring;
 
+/* What the kernel calls the map of a bpf_redirect(), since 5.13; 0 before. */
+#define NO_MAP 0x7fffffff
+
 /* Set by user space: id of xdv_xsks, to tell its refusals apart. */
 __u32 xdv_xsks_id;
 __u32 xdv_inject_id;
@@ -94,11 +97,10 @@ int BPF_PROG(xdv_redirect_err, const struct net_device *dev,
 	struct flush nothing = {};
 	struct xdv_desc *desc;
 
-	if (map_id) {
-		if (map_id == xdv_xsks_id)
-			count_queue_drop(dev->ifindex, index);
+	if (map_id == xdv_xsks_id)
+		count_queue_drop(dev->ifindex, index);
+	if (map_id && map_id != NO_MAP)
 		return 0;
-	}
 	if (!batch_is_ours() || prog->aux->id != xdv_inject_id)
 		return 0;
 	desc = desc_at(position);
@@ -108,7 +110,9 @@ int BPF_PROG(xdv_redirect_err, const struct net_device *dev,
 	if (err == -EINVAL)
 		complete(desc, position, -ENODEV, XDV_REASON_NO_DEVICE, NULL);
 	else
-		complete(desc, position, err, XDV_REASON_REDIRECT_REFUSED,
+		complete(desc, position, err,
+			 err == -ENETDOWN ? XDV_REASON_DEVICE_DOWN :
+					    XDV_REASON_REDIRECT_REFUSED,
 			 NULL);
 	settle(&nothing);
 	return 0;

@@ -150,6 +150,15 @@ int xdv_inject(struct xdp_md *ctx)
 	if (stats)
 		stats->injected++;
 	refusal = build(ctx, desc, &fib);
+	if (refusal.reason == XDV_REASON_FIB_NOT_FWDED) {
+		/* No route, or is the interface down? An XDP program cannot
+		 * know: user space writes this completion.
+		 */
+		desc->state = XDV_DESC_NO_ROUTE;
+		if (stats)
+			stats->failed++;
+		return XDP_DROP;
+	}
 	if (refusal.status) {
 		no_neigh = refusal.reason == XDV_REASON_FIB_NO_NEIGH;
 		complete(desc, position, refusal.status, refusal.reason,

@@ -4,17 +4,15 @@
 #include <net/if.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
-#include <linux/ethtool.h>
 #include <linux/if_link.h>
-#include <linux/sockios.h>
 #include <xdp/libxdp.h>
 
 #include "attach.h"
+#include "netdev.h"
 #include "xdp_ingress.skel.h"
 
 #define ENTRY "xdv_xdp_ingress"
@@ -24,34 +22,6 @@ static int say(char *err, size_t errlen, int code, const char *ifname,
 {
 	snprintf(err, errlen, "%s: %s", ifname, what);
 	return code;
-}
-
-static int ioctl_if(const char *ifname, unsigned long request,
-		    struct ifreq *ifr)
-{
-	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), err;
-
-	if (fd < 0)
-		return -errno;
-	snprintf(ifr->ifr_name, sizeof(ifr->ifr_name), "%s", ifname);
-	err = ioctl(fd, request, ifr) ? -errno : 0;
-	close(fd);
-	return err;
-}
-
-/* Receive queues, as ethtool -l tells; a driver that does not has one. */
-static __u32 count_queues(const char *ifname)
-{
-	struct ethtool_channels ch = {.cmd = ETHTOOL_GCHANNELS};
-	struct ifreq ifr = {.ifr_data = (void *)&ch};
-	__u32 n;
-
-	if (ioctl_if(ifname, SIOCETHTOOL, &ifr))
-		return 1;
-	n = ch.rx_count > ch.combined_count ? ch.rx_count : ch.combined_count;
-	if (!n)
-		return 1;
-	return n > XDV_MAX_QUEUES ? XDV_MAX_QUEUES : n;
 }
 
 /* The next interface after *key that is in xdv_ifaces; false at the end. */
@@ -220,14 +190,13 @@ static int attach_iface(const struct state *s, struct xdv_iface *iface,
 
 static int check_mtu(const char *ifname, char *err, size_t errlen)
 {
-	struct ifreq ifr = {0};
-	int rc = ioctl_if(ifname, SIOCGIFMTU, &ifr);
+	int mtu = netdev_mtu(ifname);
 
-	if (rc || ifr.ifr_mtu <= XDV_PACKET_MAX)
-		return rc;
+	if (mtu <= XDV_PACKET_MAX)
+		return mtu < 0 ? mtu : 0;
 	snprintf(err, errlen,
 		 "%s: MTU %d is more than a frame holds (%d); lower it with 'ip link set %s mtu %d'",
-		 ifname, ifr.ifr_mtu, XDV_PACKET_MAX, ifname, XDV_PACKET_MAX);
+		 ifname, mtu, XDV_PACKET_MAX, ifname, XDV_PACKET_MAX);
 	return -EMSGSIZE;
 }
 
@@ -272,7 +241,9 @@ int hook_attach(struct state *s, const struct attach_request *request,
 		return say(err, errlen, rc, ifname,
 			   "64 interfaces are attached already");
 	iface.slot = rc;
-	iface.queues = count_queues(ifname);
+	iface.queues = netdev_rx_queues(ifname);
+	if (iface.queues > XDV_MAX_QUEUES)
+		iface.queues = XDV_MAX_QUEUES;
 	snprintf(iface.name, sizeof(iface.name), "%s", ifname);
 	rc = state_stats_row(s, iface.ifindex);
 	if (rc)

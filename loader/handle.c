@@ -14,6 +14,7 @@
 #include "handle.h"
 #include "inject.skel.h"
 #include "neigh.h"
+#include "netdev.h"
 #include "port.h"
 
 #define BATCH 64
@@ -382,19 +383,29 @@ static void refuse_queued(struct handle *h, int err)
  * Each run ends with a flush, so the tracepoints have settled every frame. If
  * one did not, no later event will: say that its fate is unknown.
  */
-static void settle_lost(struct handle *h)
+static void complete_rest(struct handle *h, uint32_t position)
 {
-	struct xdv_ring *ring = &h->skel->bss->xdv_ring;
-	uint32_t position;
+	struct xdv_desc *desc = &h->ring[position & (XDV_INFLIGHT - 1)];
 
-	for (position = ring->settled; position != ring->consumer; position++) {
-		if (h->ring[position & (XDV_INFLIGHT - 1)].state ==
-		    XDV_DESC_DONE)
-			continue;
+	if (desc->state == XDV_DESC_DONE)
+		return;
+	if (desc->state == XDV_DESC_TAKEN) {
 		__atomic_fetch_add(&h->s->shared->unknown, 1, __ATOMIC_RELAXED);
 		complete_here(h, position, -ETIMEDOUT, XDV_REASON_UNKNOWN);
+	} else if (netdev_up(desc->ifindex)) {
+		complete_here(h, position, -ENETUNREACH,
+			      XDV_REASON_FIB_NOT_FWDED);
+	} else {
+		complete_here(h, position, -ENETDOWN, XDV_REASON_DEVICE_DOWN);
 	}
-	ring->settled = ring->consumer;
+}
+
+static void settle_rest(struct handle *h)
+{
+	struct xdv_ring *ring = &h->skel->bss->xdv_ring;
+
+	for (; ring->settled != ring->consumer; ring->settled++)
+		complete_rest(h, ring->settled);
 }
 
 int handle_submit(struct handle *h)
@@ -415,8 +426,7 @@ int handle_submit(struct handle *h)
 		else if (!err && ring->consumer == before)
 			err = -EIO;
 		ring_buffer__consume(h->completions);
-		if (ring->settled != ring->consumer)
-			settle_lost(h);
+		settle_rest(h);
 		h->done = ring->settled;
 	}
 	h->longest = 0;

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <bpf/libbpf.h>
 #include <cap-ng.h>
@@ -51,7 +54,7 @@ static void usage(FILE *out)
 {
 	size_t i;
 
-	fprintf(out, "usage: xdivert [--pin-dir DIR] COMMAND ...\n");
+	fprintf(out, "usage: xdivert [--pin-dir DIR] [--compartment NAME] COMMAND ...\n");
 	for (i = 0; i < COMMANDS; i++)
 		fprintf(out, "       xdivert %s %s\n", commands[i].name,
 			commands[i].usage);
@@ -81,17 +84,73 @@ static int quiet_libxdp(enum libxdp_print_level level, const char *format,
 	return quiet_libbpf((enum libbpf_print_level)level, format, args);
 }
 
+/* Remove "name VALUE" from the arguments; -1 if the value is missing. */
+static int take_option(int *argc, char **argv, const char *name,
+		       const char **value)
+{
+	int i;
+
+	for (i = 1; i < *argc; i++) {
+		if (strcmp(argv[i], name))
+			continue;
+		if (i + 1 == *argc)
+			return -1;
+		*value = argv[i + 1];
+		memmove(&argv[i], &argv[i + 2],
+			(*argc - i - 1) * sizeof(*argv));
+		*argc -= 2;
+		return 0;
+	}
+	return 0;
+}
+
+/* Work in the network namespace of that name; 0 or an exit code. */
+static int enter_compartment(const char *name)
+{
+	char path[300];
+	int fd, err;
+
+	snprintf(path, sizeof(path), "/run/netns/%s", name);
+	fd = strchr(name, '/') ? -1 : open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return fail(1, "no compartment '%s'; see 'ip netns'", name);
+	err = setns(fd, CLONE_NEWNET) ? errno : 0;
+	close(fd);
+	return err ? fail(1, "cannot enter compartment '%s': %s", name,
+			  strerror(err)) :
+		     0;
+}
+
+static int run(const struct command *c, int argc, char **argv,
+	       const char *compartment)
+{
+	char name[64];
+	int rc;
+
+	if (c->privileged && !privileged())
+		return fail(1,
+			    "%s needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN; try sudo",
+			    c->name);
+	rc = compartment ? enter_compartment(compartment) : 0;
+	if (rc)
+		return rc;
+	/* What getopt puts before its complaints. */
+	snprintf(name, sizeof(name), "xdivert: %s", c->name);
+	argv[0] = name;
+	return c->run(argc, argv);
+}
+
 int main(int argc, char **argv)
 {
+	const char *compartment = NULL;
 	size_t i;
 
 	libbpf_set_print(quiet_libbpf);
 	libxdp_set_print(quiet_libxdp);
-	while (argc > 2 && !strcmp(argv[1], "--pin-dir")) {
-		pin_dir = argv[2];
-		argv += 2;
-		argc -= 2;
-	}
+	if (take_option(&argc, argv, "--pin-dir", &pin_dir) ||
+	    take_option(&argc, argv, "--compartment", &compartment))
+		return fail(EXIT_USAGE,
+			    "--pin-dir and --compartment need a value");
 	if (argc < 2) {
 		usage(stderr);
 		return EXIT_USAGE;
@@ -100,15 +159,10 @@ int main(int argc, char **argv)
 		usage(stdout);
 		return 0;
 	}
-	for (i = 0; i < COMMANDS; i++) {
-		if (strcmp(argv[1], commands[i].name))
-			continue;
-		if (commands[i].privileged && !privileged())
-			return fail(1,
-				    "%s needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN; try sudo",
-				    argv[1]);
-		return commands[i].run(argc - 1, argv + 1);
-	}
+	for (i = 0; i < COMMANDS; i++)
+		if (!strcmp(argv[1], commands[i].name))
+			return run(&commands[i], argc - 1, argv + 1,
+				   compartment);
 	return fail(EXIT_USAGE, "no command '%s'; 'xdivert help' lists them",
 		    argv[1]);
 }

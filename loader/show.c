@@ -17,6 +17,10 @@ int open_state(struct state *s, enum state_open how)
 	if (err == -ENOENT)
 		return fail(1,
 			    "not ready: nothing is attached in this network namespace; try 'xdivert attach IFACE'");
+	if (err == -EPROTO)
+		return fail(1,
+			    "%s was made by another version of xdivert; detach with that one, or 'rm -r' it",
+			    s->dir);
 	if (err)
 		return fail(1, "cannot open the pinned state in %s: %s",
 			    s->dir, strerror(-err));
@@ -75,6 +79,7 @@ const char *reason_name(unsigned int reason)
 		[XDV_REASON_FIB_NO_NEIGH] = "FIB_NO_NEIGH",
 		[XDV_REASON_FIB_FRAG_NEEDED] = "FIB_FRAG_NEEDED",
 		[XDV_REASON_NO_DEVICE] = "NO_DEVICE",
+		[XDV_REASON_DEVICE_DOWN] = "DEVICE_DOWN",
 		[XDV_REASON_REDIRECT_REFUSED] = "REDIRECT_REFUSED",
 		[XDV_REASON_DEVICE_REFUSED] = "DEVICE_REFUSED",
 		[XDV_REASON_QUEUE_FULL] = "QUEUE_FULL",

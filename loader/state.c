@@ -10,6 +10,7 @@
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
@@ -195,6 +196,30 @@ static int pin_object(struct state *s, struct xdp_ingress *skel)
 	return err ? err : state_pin(s, fd, "xdv_xdp_divert");
 }
 
+/* SO_NETNS_COOKIE (5.14): never the same for two namespaces. */
+static __u64 netns_cookie(void)
+{
+	__u64 cookie = 0;
+	socklen_t size = sizeof(cookie);
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (fd >= 0 && getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie,
+				  &size))
+		cookie = 0;
+	if (fd >= 0)
+		close(fd);
+	return cookie;
+}
+
+/* The first words of xdv_control say whose maps these are. */
+static int sign(int control)
+{
+	struct xdv_control first = {.abi = XDV_ABI, .netns = netns_cookie()};
+	__u32 zero = 0;
+
+	return bpf_map_update_elem(control, &zero, &first, BPF_ANY);
+}
+
 static int create(struct state *s)
 {
 	struct xdp_ingress *skel = xdp_ingress__open();
@@ -215,6 +240,8 @@ static int create(struct state *s)
 		goto out;
 	s->stats = bpf_map__fd(skel->maps.xdv_stats);
 	err = state_stats_row(s, 0);
+	if (!err)
+		err = sign(bpf_map__fd(skel->maps.xdv_control));
 	if (!err)
 		err = pin_object(s, skel);
 out:
@@ -276,6 +303,27 @@ static int create_if_missing(struct state *s)
 	return err;
 }
 
+static int map_maps(struct state *s)
+{
+	s->shared = map_shared(s->control, sizeof(*s->shared));
+	s->occupancy = map_shared(s->queues, XDV_MAX_IFACES * XDV_MAX_QUEUES *
+						     sizeof(*s->occupancy));
+	return s->shared && s->occupancy ? 0 : -ENOMEM;
+}
+
+static int open_once(struct state *s, enum state_open how)
+{
+	int err = how == STATE_CREATE ? create_if_missing(s) : 0;
+
+	err = err ? err : open_maps(s);
+	err = err ? err : map_maps(s);
+	if (err)
+		return err;
+	if (s->shared->abi != XDV_ABI)
+		return -EPROTO;
+	return s->shared->netns == netns_cookie() ? 0 : -ESTALE;
+}
+
 int state_open(struct state *s, const char *pin_dir, enum state_open how)
 {
 	int err;
@@ -285,17 +333,14 @@ int state_open(struct state *s, const char *pin_dir, enum state_open how)
 			    .recent = -1, .stages = -1, .scratch = -1,
 			    .rules = -1};
 	err = choose_dir(s, pin_dir, how == STATE_CREATE);
-	if (!err && how == STATE_CREATE)
-		err = create_if_missing(s);
 	if (!err)
-		err = open_maps(s);
-	if (!err) {
-		s->shared = map_shared(s->control, sizeof(*s->shared));
-		s->occupancy = map_shared(s->queues,
-					  XDV_MAX_IFACES * XDV_MAX_QUEUES *
-						  sizeof(*s->occupancy));
-		if (!s->shared || !s->occupancy)
-			err = -ENOMEM;
+		err = open_once(s, how);
+	if (err == -ESTALE) {
+		/* Left by a namespace of this name that is gone. */
+		state_close(s);
+		state_remove(s);
+		err = choose_dir(s, pin_dir, how == STATE_CREATE);
+		err = err ? err : open_once(s, how);
 	}
 	if (err)
 		state_close(s);

@@ -16,6 +16,9 @@
 #define XDV_SIZE(type, size) _Static_assert(sizeof(type) == (size), #type)
 #endif
 
+/* Changes with every struct below: two versions do not share maps. */
+#define XDV_ABI 1
+
 #define XDV_MAX_IFACES 64
 #define XDV_MAX_QUEUES 64 /* receive queues of one interface */
 #define XDV_MAX_RULES 512
@@ -91,6 +94,8 @@ struct xdv_stats {
 
 /* xdv_control: one element, shared by everyone in the compartment. */
 struct xdv_control {
+	__u64 abi;	  /* XDV_ABI of whoever created the maps */
+	__u64 netns;	  /* its cookie: a new namespace may bear an old name */
 	__u64 generation; /* of the rules; bumped before a packet can see them */
 	__u64 next_injection;
 	__u64 completions; /* ever written to xdv_recent */
@@ -139,7 +144,8 @@ enum xdv_stage {
 
 enum xdv_desc_state {
 	XDV_DESC_QUEUED,
-	XDV_DESC_TAKEN, /* redirected, fate not yet known */
+	XDV_DESC_TAKEN,	   /* redirected, fate not yet known */
+	XDV_DESC_NO_ROUTE, /* failed and counted; user space says why */
 	XDV_DESC_DONE,
 };
 
@@ -179,6 +185,7 @@ enum xdv_reason {
 	XDV_REASON_FIB_NO_NEIGH,
 	XDV_REASON_FIB_FRAG_NEEDED,
 	XDV_REASON_NO_DEVICE,
+	XDV_REASON_DEVICE_DOWN,
 	XDV_REASON_REDIRECT_REFUSED, /* before the device saw the frame */
 	XDV_REASON_DEVICE_REFUSED,   /* by ndo_xdp_xmit, none of the batch */
 	XDV_REASON_QUEUE_FULL,	     /* ndo_xdp_xmit took fewer than offered */

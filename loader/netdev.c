@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include <errno.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <linux/ethtool.h>
+#include <linux/sockios.h>
+
+#include "netdev.h"
+
+static int ask(const char *ifname, unsigned long request, struct ifreq *ifr)
+{
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), err;
+
+	if (fd < 0)
+		return -errno;
+	snprintf(ifr->ifr_name, sizeof(ifr->ifr_name), "%s", ifname);
+	err = ioctl(fd, request, ifr) ? -errno : 0;
+	close(fd);
+	return err;
+}
+
+int netdev_mtu(const char *ifname)
+{
+	struct ifreq ifr = {0};
+	int err = ask(ifname, SIOCGIFMTU, &ifr);
+
+	return err ? err : ifr.ifr_mtu;
+}
+
+uint32_t netdev_rx_queues(const char *ifname)
+{
+	struct ethtool_channels ch = {.cmd = ETHTOOL_GCHANNELS};
+	struct ifreq ifr = {.ifr_data = (void *)&ch};
+	uint32_t n;
+
+	if (ask(ifname, SIOCETHTOOL, &ifr))
+		return 1;
+	n = ch.rx_count > ch.combined_count ? ch.rx_count : ch.combined_count;
+	return n ? n : 1;
+}
+
+bool netdev_up(uint32_t ifindex)
+{
+	struct ifreq ifr = {0};
+	char name[IF_NAMESIZE];
+
+	return if_indextoname(ifindex, name) &&
+	       !ask(name, SIOCGIFFLAGS, &ifr) && ifr.ifr_flags & IFF_UP;
+}
