@@ -118,6 +118,9 @@ static __always_inline int divert(struct xdp_md *ctx,
 	if (!stats || !iface)
 		return XDP_PASS;
 	stats->matched++;
+	/* Generic mode shows what a sender left to segmentation offload. */
+	if (bpf_xdp_get_buff_len(ctx) > XDV_PACKET_MAX + ETH_HLEN)
+		return unserved(stats, iface);
 	if (ctx->rx_queue_index >= XDV_MAX_QUEUES)
 		return unserved(stats, iface);
 	row = iface->slot * XDV_MAX_QUEUES + ctx->rx_queue_index;
