@@ -219,6 +219,15 @@ static int explain(char *err, size_t errlen, int code, const char *ifname)
 	return say(err, errlen, code, ifname, text);
 }
 
+/* The slot's last user may have been served; this one is not yet. */
+static void forget_served(const struct state *s, const struct xdv_iface *iface)
+{
+	__u32 i;
+
+	for (i = 0; i < iface->queues; i++)
+		s->occupancy[iface->slot * XDV_MAX_QUEUES + i].limit = 0;
+}
+
 int hook_attach(struct state *s, const struct attach_request *request,
 		char *err, size_t errlen)
 {
@@ -248,6 +257,7 @@ int hook_attach(struct state *s, const struct attach_request *request,
 	rc = state_stats_row(s, iface.ifindex);
 	if (rc)
 		return explain(err, errlen, rc, ifname);
+	forget_served(s, &iface);
 	rc = attach_iface(s, &iface, request->mode);
 	if (rc)
 		return explain(err, errlen, rc, ifname);

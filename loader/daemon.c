@@ -21,6 +21,8 @@
 
 #define BATCH 64
 #define CALLOUTS_MAX 16
+#define BUSY_WAIT 5 /* ms */
+#define BUSY_TRIES 200
 
 struct active_rule {
 	uint32_t id;
@@ -37,7 +39,8 @@ struct daemon {
 	int rule_count;
 	uint64_t generation;
 	int signals;
-	int changes; /* inotify: attach and detach */
+	int changes;	/* inotify: attach and detach */
+	int busy_tries; /* to open a queue that somebody still has */
 	bool stopping;
 };
 
@@ -187,13 +190,23 @@ static void completed(void *arg, struct packet *packet,
 static void update_interfaces(struct daemon *d)
 {
 	char events[4096], err[256];
+	int rc;
 
 	while (read(d->changes, events, sizeof(events)) > 0)
 		;
 	state_lock(d->s);
 	hook_prune(d->s);
 	state_unlock(d->s);
-	if (queues_update(d->q, err, sizeof(err)))
+	rc = queues_update(d->q, err, sizeof(err));
+	/* The kernel frees the sockets of a detached interface a little later
+	 * than we close them.
+	 */
+	if (rc == -EBUSY && d->busy_tries < BUSY_TRIES) {
+		d->busy_tries++;
+		return;
+	}
+	d->busy_tries = 0;
+	if (rc)
 		complain(err);
 }
 
@@ -218,11 +231,12 @@ static void loop(struct daemon *d)
 	};
 
 	while (!d->stopping) {
-		if (poll(fds, 3, -1) < 0 && errno != EINTR)
+		if (poll(fds, 3, d->busy_tries ? BUSY_WAIT : -1) < 0 &&
+		    errno != EINTR)
 			return;
 		if (fds[1].revents)
 			read_signal(d);
-		if (fds[2].revents)
+		if (fds[2].revents || d->busy_tries)
 			update_interfaces(d);
 		serve(d);
 	}

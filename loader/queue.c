@@ -129,6 +129,8 @@ static void wait_for_hooks(void)
 
 static void stop_queue(const struct queues *q, struct queue *queue)
 {
+	if (!queue->open)
+		return;
 	queue->open = false;
 	q->s->occupancy[queue->row].limit = 0;
 	bpf_map_delete_elem(q->s->xsks, &queue->row);
@@ -163,9 +165,9 @@ static int open_queue(struct queues *q, struct queue *queue)
 	rc = bpf_map_update_elem(q->s->xsks, &queue->row, &fd, BPF_ANY);
 	if (!rc && epoll_ctl(q->epoll, EPOLL_CTL_ADD, fd, &event))
 		rc = -errno;
+	queue->open = true;
 	if (rc)
 		return rc;
-	queue->open = true;
 	__atomic_store_n(&occupancy->limit, queue->limit, __ATOMIC_RELEASE);
 	return 0;
 }
@@ -200,18 +202,34 @@ static int serve(struct queues *q, const struct xdv_iface *iface, __u32 id)
 	return rc;
 }
 
-static bool serving(const struct queues *q, const struct xdv_iface *iface)
+static struct queue *find_queue(const struct queues *q, uint32_t row)
 {
 	unsigned int i;
-	bool found = false;
 
 	for (i = 0; i < q->count; i++)
-		if (q->queue[i]->ifindex == iface->ifindex &&
-		    q->queue[i]->row / XDV_MAX_QUEUES == iface->slot) {
-			q->queue[i]->wanted = true;
-			found = true;
-		}
-	return found;
+		if (q->queue[i]->row == row)
+			return q->queue[i];
+	return NULL;
+}
+
+/* Every queue of the interface that is not served yet. -EBUSY: the row's last
+ * user is still being drained, or the kernel still has its socket.
+ */
+static int serve_all(struct queues *q, const struct xdv_iface *iface)
+{
+	struct queue *queue;
+	int rc = 0, one;
+	__u32 id;
+
+	for (id = 0; id < iface->queues; id++) {
+		queue = find_queue(q, iface->slot * XDV_MAX_QUEUES + id);
+		if (!queue)
+			one = serve(q, iface, id);
+		else
+			one = queue->wanted ? 0 : -EBUSY;
+		rc = rc ? rc : one;
+	}
+	return rc;
 }
 
 /* The device went away under the socket. */
@@ -257,7 +275,7 @@ static void stop_unwanted(struct queues *q)
 	unsigned int i, stopped = 0;
 
 	for (i = 0; i < q->count; i++) {
-		if (q->queue[i]->wanted)
+		if (q->queue[i]->wanted || !q->queue[i]->open)
 			continue;
 		stop_queue(q, q->queue[i]);
 		stopped++;
@@ -266,28 +284,39 @@ static void stop_unwanted(struct queues *q)
 		wait_for_hooks();
 }
 
+/* Does the interface that this queue was opened for still have its slot? */
+static bool wanted(const struct queues *q, const struct queue *queue)
+{
+	__u32 ifindex = queue->ifindex;
+	struct xdv_iface iface;
+
+	return queue->open &&
+	       !bpf_map_lookup_elem(q->s->ifaces, &ifindex, &iface) &&
+	       iface.slot == queue->row / XDV_MAX_QUEUES;
+}
+
 int queues_update(struct queues *q, char *err, size_t errlen)
 {
-	__u32 key, *previous = NULL, id;
+	__u32 key, *previous = NULL;
 	struct xdv_iface iface;
 	unsigned int i;
-	int rc = 0;
+	int rc = 0, one;
 
 	for (i = 0; i < q->count; i++)
-		q->queue[i]->wanted = false;
+		q->queue[i]->wanted = wanted(q, q->queue[i]);
+	stop_unwanted(q);
+	close_idle(q);
 	while (!bpf_map_get_next_key(q->s->ifaces, previous, &key)) {
 		previous = &key;
-		if (bpf_map_lookup_elem(q->s->ifaces, &key, &iface) ||
-		    serving(q, &iface))
+		if (bpf_map_lookup_elem(q->s->ifaces, &key, &iface))
 			continue;
-		for (id = 0; id < iface.queues && !rc; id++)
-			rc = serve(q, &iface, id);
-		if (rc)
-			snprintf(err, errlen,
-				 "%s: cannot open an AF_XDP socket: %s",
-				 iface.name, strerror(-rc));
+		one = serve_all(q, &iface);
+		if (!one)
+			continue;
+		rc = one;
+		snprintf(err, errlen, "%s: cannot open an AF_XDP socket: %s",
+			 iface.name, strerror(-rc));
 	}
-	stop_unwanted(q);
 	return rc;
 }
 
