@@ -24,6 +24,17 @@ struct {
 	__type(value, struct xdv_scratch);
 } xdv_scratch SEC(".maps");
 
+/* The rules as they were given, for user space alone; the hook runs what they
+ * compile to.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, XDV_MAX_RULES);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, struct xdv_rule);
+} xdv_rules SEC(".maps");
+
 static __always_inline struct xdv_scratch *scratch(void)
 {
 	__u32 zero = 0;

@@ -42,7 +42,7 @@ static int send_packet(struct injector *in, const uint8_t *data, uint32_t len)
 	int rc;
 
 	if (len > XDV_PACKET_MAX)
-		return fail(1, "inject: a packet of %u bytes; %d fit", len,
+		return fail(1, "inject: the packet is longer than the %d bytes that fit",
 			    XDV_PACKET_MAX);
 	if (packet_parse(data, len, &headers))
 		return fail(1, "inject: not an IP packet, or its length field is wrong");
@@ -67,8 +67,10 @@ static int send_hex(struct injector *in, const char *hex)
 	for (; *hex; hex++) {
 		if (isspace((unsigned char)*hex) || *hex == ':')
 			continue;
+		if (len == sizeof(data))
+			break; /* too long already; send_packet() says so */
 		if (!isxdigit((unsigned char)hex[0]) ||
-		    !isxdigit((unsigned char)hex[1]) || len == sizeof(data))
+		    !isxdigit((unsigned char)hex[1]))
 			return fail(EXIT_USAGE,
 				    "inject: --hex needs pairs of hex digits");
 		sscanf(hex++, "%2x", &byte);
@@ -100,7 +102,9 @@ static int send_pcap(struct injector *in, const char *file)
 	int rc = 0, skip;
 
 	if (!pcap)
-		return fail(1, "inject: %s", err);
+		return fail(1, "inject: %s: %s", file,
+			    strncmp(err, file, strlen(file)) ? err :
+			    err + strlen(file) + strspn(err + strlen(file), ": "));
 	while (!rc && pcap_next_ex(pcap, &header, &data) == 1) {
 		skip = link_header(pcap_datalink(pcap), data, header->caplen);
 		if (skip < 0)
@@ -111,8 +115,8 @@ static int send_pcap(struct injector *in, const char *file)
 	}
 	pcap_close(pcap);
 	if (skipped)
-		fprintf(stderr, "xdivert: %lu frames without IP skipped\n",
-			skipped);
+		fprintf(stderr, "xdivert: %lu frame%s without IP skipped\n",
+			skipped, skipped == 1 ? "" : "s");
 	return rc;
 }
 

@@ -64,7 +64,7 @@ static int parse_option(struct xdv_rule *rule, int c)
 	return EXIT_USAGE;
 }
 
-static int add(struct state *s, int argc, char **argv)
+static int parse_rule(int argc, char **argv, struct xdv_rule *rule)
 {
 	static const struct option options[] = {
 		{"filter", required_argument, NULL, 'f'},
@@ -76,25 +76,37 @@ static int add(struct state *s, int argc, char **argv)
 		{"layer", required_argument, NULL, 'l'},
 		{NULL, 0, NULL, 0},
 	};
-	struct xdv_rule rule = {.priority = DEFAULT_PRIORITY};
-	char err[512] = "";
 	int c, rc;
 
+	*rule = (struct xdv_rule){.priority = DEFAULT_PRIORITY};
+	argv[0] = "xdivert: rule add";
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		rc = parse_option(&rule, c);
+		rc = parse_option(rule, c);
 		if (rc)
 			return rc;
 	}
 	if (optind + 1 != argc)
 		return fail(EXIT_USAGE, "rule add: give the rule one name");
-	if (!*rule.filter)
+	if (!*rule->filter)
 		return fail(EXIT_USAGE, "rule add: --filter is missing");
-	rc = copy(rule.name, sizeof(rule.name), argv[optind], "the name");
+	return copy(rule->name, sizeof(rule->name), argv[optind], "the name");
+}
+
+static int add(int argc, char **argv)
+{
+	struct xdv_rule rule;
+	char err[512] = "";
+	struct state s;
+	int rc = parse_rule(argc, argv, &rule);
+
+	rc = rc ? rc : open_state(&s, STATE_CREATE);
 	if (rc)
 		return rc;
-	if (ruleset_add(s, &rule, err, sizeof(err)))
-		return fail(1, "rule %s: %s", rule.name, err);
-	return 0;
+	state_lock(&s);
+	if (ruleset_add(&s, &rule, err, sizeof(err)))
+		rc = fail(1, "rule %s: %s", rule.name, err);
+	state_close(&s);
+	return rc;
 }
 
 static cJSON *rule_json(const struct xdv_rule *r)
@@ -140,9 +152,12 @@ static int list(struct state *s, bool json)
 {
 	struct xdv_rule *rules;
 	int i, n = ruleset_read(s, &rules);
-	cJSON *array = cJSON_CreateArray();
+	cJSON *array;
 	char *text;
 
+	if (n < 0)
+		return fail(1, "cannot read the rules: %s", strerror(-n));
+	array = cJSON_CreateArray();
 	for (i = 0; i < n; i++) {
 		if (json)
 			cJSON_AddItemToArray(array, rule_json(&rules[i]));
@@ -159,44 +174,76 @@ static int list(struct state *s, bool json)
 	return 0;
 }
 
-static int change(struct state *s, int argc, char **argv)
+static int list_rules(int argc, char **argv)
+{
+	bool json = argc == 2 && !strcmp(argv[1], "--json");
+	struct state s;
+	int rc;
+
+	if (argc > 1 && !json)
+		return fail(EXIT_USAGE, "rule list: '%s' is not an option",
+			    argv[1]);
+	rc = open_state(&s, STATE_READ);
+	if (rc)
+		return rc;
+	rc = list(&s, json);
+	state_close(&s);
+	return rc;
+}
+
+static int del(int argc, char **argv)
 {
 	char err[512] = "";
+	struct state s;
+	int rc;
 
-	if (!strcmp(argv[0], "add"))
-		return add(s, argc, argv);
-	if (!strcmp(argv[0], "flush") && argc == 1) {
-		if (ruleset_flush(s, err, sizeof(err)))
-			return fail(1, "rule flush: %s", err);
-		return 0;
-	}
-	if (ruleset_del(s, argv[1], err, sizeof(err)))
-		return fail(1, "%s", err);
-	return 0;
+	if (argc != 2)
+		return fail(EXIT_USAGE, "rule del: name one rule");
+	rc = open_state(&s, STATE_READ);
+	if (rc)
+		return rc;
+	state_lock(&s);
+	if (ruleset_del(&s, argv[1], err, sizeof(err)))
+		rc = fail(1, "%s", err);
+	state_close(&s);
+	return rc;
+}
+
+static int flush(int argc, char **argv)
+{
+	char err[512] = "";
+	struct state s;
+	int rc;
+
+	if (argc != 1)
+		return fail(EXIT_USAGE, "rule flush: '%s' is not an option",
+			    argv[1]);
+	rc = open_state(&s, STATE_READ);
+	if (rc)
+		return rc;
+	state_lock(&s);
+	if (ruleset_flush(&s, err, sizeof(err)))
+		rc = fail(1, "rule flush: %s", err);
+	state_close(&s);
+	return rc;
 }
 
 int cmd_rule(int argc, char **argv)
 {
-	struct state s;
-	bool listing, good;
-	int rc;
+	static const struct {
+		const char *name;
+		int (*run)(int argc, char **argv);
+	} verbs[] = {
+		{"add", add},
+		{"list", list_rules},
+		{"del", del},
+		{"flush", flush},
+	};
+	size_t i;
 
-	argc--;
-	argv++;
-	listing = argc && !strcmp(argv[0], "list");
-	good = argc && ((listing && (argc == 1 || (argc == 2 &&
-				     !strcmp(argv[1], "--json")))) ||
-			!strcmp(argv[0], "add") ||
-			(!strcmp(argv[0], "del") && argc == 2) ||
-			(!strcmp(argv[0], "flush") && argc == 1));
-	if (!good)
-		return fail(EXIT_USAGE,
-			    "rule: expected add NAME ..., list, del NAME or flush");
-	rc = open_state(&s, listing ? STATE_READ : STATE_CREATE);
-	if (rc)
-		return rc;
-	state_lock(&s);
-	rc = listing ? list(&s, argc == 2) : change(&s, argc, argv);
-	state_close(&s);
-	return rc;
+	for (i = 0; argc > 1 && i < sizeof(verbs) / sizeof(*verbs); i++)
+		if (!strcmp(argv[1], verbs[i].name))
+			return verbs[i].run(argc - 1, argv + 1);
+	return fail(EXIT_USAGE,
+		    "rule: expected add NAME ..., list, del NAME or flush");
 }

@@ -25,8 +25,6 @@
 #include "xdp_ingress.skel.h"
 
 #define BPFFS "/sys/fs/bpf"
-/* `ip netns exec` hides bpffs behind a fresh sysfs; init still sees it. */
-#define BPFFS_OF_INIT "/proc/1/root/sys/fs/bpf"
 
 static bool is_bpffs(const char *path)
 {
@@ -35,32 +33,66 @@ static bool is_bpffs(const char *path)
 	return !statfs(path, &fs) && fs.f_type == BPF_FS_MAGIC;
 }
 
-/* Mount bpffs where everybody sees it: in init's mount namespace. */
-static int mount_bpffs(void)
+static pid_t parent_of(pid_t pid)
 {
-	int ns, status;
-	pid_t pid = fork();
+	char path[64];
+	FILE *file;
+	int parent = 0;
 
-	if (pid < 0)
-		return -errno;
-	if (!pid) {
-		ns = open("/proc/1/ns/mnt", O_RDONLY | O_CLOEXEC);
-		if (ns >= 0)
-			setns(ns, CLONE_NEWNS);
-		_exit(mount("bpf", BPFFS, "bpf", 0, NULL) ? errno : 0);
-	}
-	if (waitpid(pid, &status, 0) < 0)
-		return -errno;
-	return WIFEXITED(status) ? -WEXITSTATUS(status) : -ECHILD;
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	file = fopen(path, "re");
+	if (!file)
+		return 0;
+	if (fscanf(file, "%*d (%*[^)]) %*c %d", &parent) != 1)
+		parent = 0;
+	fclose(file);
+	return parent;
 }
 
-static const char *bpffs(void)
+/* Mount bpffs where everybody sees it: in the mount namespace of pid. */
+static void mount_bpffs(pid_t pid)
+{
+	char path[64];
+	pid_t child = fork();
+	int ns;
+
+	if (child) {
+		waitpid(child, NULL, 0);
+		return;
+	}
+	snprintf(path, sizeof(path), "/proc/%d/ns/mnt", pid);
+	ns = open(path, O_RDONLY | O_CLOEXEC);
+	if (ns >= 0)
+		setns(ns, CLONE_NEWNS);
+	_exit(mount("bpf", BPFFS, "bpf", 0, NULL) ? 1 : 0);
+}
+
+/*
+ * `ip netns exec` hides bpffs behind a fresh sysfs; the processes that started
+ * it still see it. The outermost of them that we may look at mounts it if
+ * nobody has.
+ */
+static const char *bpffs_of_ancestor(char *path, size_t size)
+{
+	pid_t pid = getpid(), outermost = pid;
+
+	while ((pid = parent_of(pid)) > 0) {
+		snprintf(path, size, "/proc/%d/root" BPFFS, pid);
+		if (is_bpffs(path))
+			return path;
+		if (!access(path, F_OK))
+			outermost = pid;
+	}
+	mount_bpffs(outermost);
+	snprintf(path, size, "/proc/%d/root" BPFFS, outermost);
+	return path;
+}
+
+static const char *bpffs(char *path, size_t size)
 {
 	if (is_bpffs(BPFFS))
 		return BPFFS;
-	if (!is_bpffs(BPFFS_OF_INIT))
-		mount_bpffs();
-	return is_bpffs(BPFFS) ? BPFFS : BPFFS_OF_INIT;
+	return bpffs_of_ancestor(path, size);
 }
 
 /* The namespace's name for `ip netns`, "default" for init's, or its inode (for
@@ -106,7 +138,7 @@ static int make_dir(const char *path)
 
 static int choose_dir(struct state *s, const char *pin_dir, bool create)
 {
-	char parent[200], name[NAME_MAX + 1];
+	char parent[200], name[NAME_MAX + 1], path[64];
 	int err;
 
 	if (!pin_dir)
@@ -114,7 +146,7 @@ static int choose_dir(struct state *s, const char *pin_dir, bool create)
 	if (pin_dir && *pin_dir)
 		snprintf(parent, sizeof(parent), "%s", pin_dir);
 	else
-		snprintf(parent, sizeof(parent), "%s/xdivert", bpffs());
+		snprintf(parent, sizeof(parent), "%s/xdivert", bpffs(path, sizeof(path)));
 	compartment_name(name, sizeof(name));
 	if (snprintf(s->dir, sizeof(s->dir), "%s/%s", parent, name) >=
 	    (int)sizeof(s->dir))
@@ -173,27 +205,22 @@ int state_stats_row(const struct state *s, uint32_t ifindex)
 	return err == -EEXIST ? 0 : err;
 }
 
-/* The rules belong to user space alone; BPF sees what they compile to. */
-static int create_rules(void)
-{
-	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = BPF_F_NO_PREALLOC);
-
-	return bpf_map_create(BPF_MAP_TYPE_HASH, "xdv_rules", sizeof(__u32),
-			      sizeof(struct xdv_rule), XDV_MAX_RULES, &opts);
-}
-
 static int pin_object(struct state *s, struct xdp_ingress *skel)
 {
 	struct bpf_map *map;
 	int err = 0, fd;
 
 	bpf_object__for_each_map(map, skel->obj) {
-		if (strncmp(bpf_map__name(map), "xdv_", 4) || err)
+		if (strncmp(bpf_map__name(map), "xdv_", 4) || err ||
+		    map == skel->maps.xdv_rules)
 			continue;
 		err = state_pin(s, bpf_map__fd(map), bpf_map__name(map));
 	}
 	fd = bpf_program__fd(skel->progs.xdv_xdp_divert);
-	return err ? err : state_pin(s, fd, "xdv_xdp_divert");
+	err = err ? err : state_pin(s, fd, "xdv_xdp_divert");
+	/* Last: it says that the folder is complete. */
+	fd = bpf_map__fd(skel->maps.xdv_rules);
+	return err ? err : state_pin(s, fd, "xdv_rules");
 }
 
 /* SO_NETNS_COOKIE (5.14): never the same for two namespaces. */
@@ -270,7 +297,6 @@ static int open_maps(struct state *s)
 	err = err ? err : get(s, "xdv_recent", &s->recent);
 	err = err ? err : get(s, "xdv_stages", &s->stages);
 	err = err ? err : get(s, "xdv_scratch", &s->scratch);
-	/* Pinned last: it says that the folder is complete. */
 	return err ? err : get(s, "xdv_rules", &s->rules);
 }
 
@@ -284,21 +310,14 @@ static void *map_shared(int fd, size_t size)
 static int create_if_missing(struct state *s)
 {
 	char path[320];
-	int err, fd;
+	int err;
 
 	err = state_lock(s);
 	if (err)
 		return err;
 	state_path(s, "xdv_rules", path, sizeof(path));
-	if (access(path, F_OK)) {
+	if (access(path, F_OK))
 		err = create(s);
-		if (!err) {
-			fd = create_rules();
-			err = fd < 0 ? fd : state_pin(s, fd, "xdv_rules");
-			if (fd >= 0)
-				close(fd);
-		}
-	}
 	state_unlock(s);
 	return err;
 }

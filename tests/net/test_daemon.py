@@ -3,6 +3,7 @@
 import json
 import subprocess
 import threading
+import time
 
 import pytest
 
@@ -236,12 +237,12 @@ def test_interface_deleted_while_it_runs(lab, path):
     def ticks():
         fields = open(f"/proc/{daemon.pid}/stat").read().split()
         return int(fields[13]) + int(fields[14])
-    wait_for(lambda: open(f"/proc/{daemon.pid}/wchan").read() != "0")
     before = ticks()
+    time.sleep(0.3)  # an interval to measure, not to wait
+    assert ticks() - before < 10, "the daemon spins"
     gateway.xdivert("attach", "g1")
     assert {i["ifname"]: i["served"]
             for i in gateway.status()["interfaces"]} == {"g0": 2, "g1": 2}
-    assert ticks() - before < 50
     assert daemon.process.poll() is None
 
 

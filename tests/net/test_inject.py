@@ -1,0 +1,298 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""xdivert inject, and completions that tell the truth about each target."""
+import fcntl
+import os
+import struct
+
+import pytest
+from scapy.layers.l2 import ARP
+from scapy.utils import wrpcap
+
+from lab import wait_for
+from packets import IP, UDP, Ether, IPv6, Path, udp
+
+GATEWAY4 = dict(src="10.0.2.1", dst="10.0.2.2")
+GATEWAY6 = dict(src="fd00:2::1", dst="fd00:2::2")
+
+
+def packet(text, **ip):
+    return IP(**{**GATEWAY4, **ip}) / UDP(sport=1, dport=2) / text
+
+
+@pytest.fixture
+def gateway(lab):
+    lab.gateway.xdivert("attach", "g0")
+    return lab.gateway
+
+
+def inject(gateway, pkt, oif="g1", *words):
+    return gateway.xdivert("inject", "--oif", oif, "--hex",
+                           bytes(pkt).hex(), *words, check=False)
+
+
+def check_failure(gateway, pkt, oif, error, reason, status):
+    """One injection that fails: said on the screen, in the record, in the
+    counters.
+    """
+    before = gateway.stats()
+    done = inject(gateway, pkt, oif)
+    assert done.returncode == 1
+    assert error in done.stdout, done.stdout + done.stderr
+    last = gateway.completions()[-1]
+    assert (last["error"], last["reason"], last["status"]) == \
+        (error, reason, status)
+    after = gateway.stats()
+    assert after["failed"] == before["failed"] + 1
+    assert after["completed"] == before["completed"]
+
+
+def test_hex(lab, gateway):
+    path = Path(lab)
+    sent = packet("injected-by-hand", ttl=1)
+    done = inject(gateway, sent)
+    assert done.returncode == 0 and "handed to the device" in done.stdout
+    frame = path.arrives(b"injected-by-hand")
+    assert frame == bytes(Ether(**path.to_server) / sent), "sent as given"
+
+
+def test_hex_ipv6(lab, gateway):
+    path = Path(lab)
+    sent = IPv6(**GATEWAY6, hlim=1) / UDP(sport=1, dport=2) / "injected-by-hand"
+    assert inject(gateway, sent).returncode == 0
+    frame = path.arrives(b"injected-by-hand")
+    assert frame == bytes(Ether(**path.to_server) / sent)
+
+
+def test_count(lab, gateway):
+    path = Path(lab)
+    assert inject(gateway, packet("five-times-the-s"), "g1", "--count",
+                  "5").returncode == 0
+    for _ in range(5):
+        assert path.arrives(b"five-times-the-s")
+    assert len(gateway.completions()) == 5
+
+
+def test_pcap(lab, gateway, tmp_path):
+    """Ethernet frames of a capture; what is not IP is skipped and said."""
+    path = Path(lab)
+    file = tmp_path / "some.pcap"
+    packets = [packet(f"from-a-capture-{i}") for i in range(10)]
+    wrpcap(str(file), [Ether() / p for p in packets] + [Ether() / ARP()])
+    done = gateway.xdivert("inject", "--oif", "g1", "--pcap", file)
+    assert "1 frame without IP skipped" in done.stderr
+    for p in packets:
+        frame = path.arrives(b"from-a-capture-")
+        assert frame == bytes(Ether(**path.to_server) / p)
+    stats = gateway.check_accounting()
+    assert (stats["originated"], stats["completed"]) == (10, 10)
+
+
+def test_pcap_raw_link_type(lab, gateway, tmp_path):
+    path = Path(lab)
+    file = tmp_path / "raw.pcap"
+    wrpcap(str(file), [packet("no-link-header!!")], linktype=101)
+    gateway.xdivert("inject", "--oif", "g1", "--pcap", file)
+    assert path.arrives(b"no-link-header!!")
+
+
+def test_short_packet_is_padded_by_nobody(lab, gateway):
+    """20 bytes of IP and nothing else: a frame of 34 bytes."""
+    path = Path(lab)
+    sent = IP(**GATEWAY4, proto=253)
+    assert inject(gateway, sent).returncode == 0
+    frame = path.server.receive(lambda f: f[12:14] == b"\x08\0"
+                                and f[23] == 253)
+    assert frame == bytes(Ether(**path.to_server) / sent)
+
+
+@pytest.mark.parametrize("size", [100, 1000, 1500])
+def test_sizes(lab, gateway, size):
+    path = Path(lab)
+    sent = packet("x" * (size - 28 - 16) + "-end-of-packet-!")
+    assert len(bytes(sent)) == size
+    assert inject(gateway, sent).returncode == 0
+    assert path.arrives(b"-end-of-packet-!") == \
+        bytes(Ether(**path.to_server) / sent)
+
+
+def test_no_such_interface(gateway):
+    done = inject(gateway, packet("x"), "nonesuch")
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert "no such interface" in done.stderr
+    # By number it is the kernel that says so.
+    check_failure(gateway, packet("x"), "7777", "no such interface",
+                  "NO_DEVICE", -19)
+
+
+def test_interface_down(lab, gateway):
+    gateway.run("ip link add d0 type veth peer name d1")
+    gateway.run("ip addr add 10.0.9.1/24 dev d0")
+    try:
+        check_failure(gateway, packet("x", dst="10.0.9.2"), "d0",
+                      "interface down", "DEVICE_DOWN", -100)
+    finally:
+        gateway.run("ip link del d0")
+
+
+def test_no_neighbour_then_resolved(lab, gateway):
+    """The first fails and asks; once the answer is there the next succeeds."""
+    mac = lab.server.mac("s0")
+    gateway.run("ip neigh del 10.0.2.2 dev g1")
+    try:
+        check_failure(gateway, packet("x"), "g1", "no neighbour",
+                      "FIB_NO_NEIGH", -113)
+        wait_for(lambda: mac in gateway.run("ip neigh show 10.0.2.2").stdout)
+        assert inject(gateway, packet("x")).returncode == 0
+        # Somebody who does not exist.
+        for _ in range(2):
+            check_failure(gateway, packet("x", dst="10.0.2.99"), "g1",
+                          "no neighbour", "FIB_NO_NEIGH", -113)
+    finally:
+        gateway.run(f"ip neigh replace 10.0.2.2 lladdr {mac} dev g1 "
+                    "nud permanent")
+
+
+def test_no_neighbour_ipv6_then_resolved(lab, gateway):
+    mac = lab.server.mac("s0")
+    gateway.run("ip neigh del fd00:2::2 dev g1")
+    sent = IPv6(**GATEWAY6) / UDP() / "x"
+    try:
+        check_failure(gateway, sent, "g1", "no neighbour", "FIB_NO_NEIGH",
+                      -113)
+        wait_for(lambda: mac in gateway.run("ip neigh show fd00:2::2").stdout)
+        assert inject(gateway, sent).returncode == 0
+    finally:
+        gateway.run(f"ip neigh replace fd00:2::2 lladdr {mac} dev g1 "
+                    "nud permanent")
+
+
+def test_no_route_on_this_interface(gateway):
+    check_failure(gateway, packet("x", dst="192.0.2.1"), "g1", "no route",
+                  "FIB_NOT_FWDED", -101)
+
+
+def test_blackhole_route(gateway):
+    gateway.run("ip route add blackhole 192.0.2.0/24")
+    try:
+        check_failure(gateway, packet("x", dst="192.0.2.1"), "g1", "no route",
+                      "FIB_BLACKHOLE", -101)
+    finally:
+        gateway.run("ip route del blackhole 192.0.2.0/24")
+
+
+def test_too_big(gateway):
+    check_failure(gateway, packet("x" * 1600), "g1", "too big",
+                  "FIB_FRAG_NEEDED", -90)
+
+
+def test_bigger_than_a_frame_holds(gateway):
+    done = inject(gateway, packet("x" * 3400))
+    assert done.returncode == 1 and "3328" in done.stderr
+    assert gateway.stats()["originated"] == 0
+
+
+def test_peer_without_napi(lab, gateway):
+    """A veth takes XDP frames only if its peer runs NAPI."""
+    lab.server.run("ethtool -K s0 gro off")
+    try:
+        done = inject(gateway, packet("x"))
+        assert done.returncode == 1
+        # ENXIO before kernel 6.3, which learned to say what a device can.
+        assert gateway.completions()[-1]["status"] in (-95, -6)
+        assert gateway.stats()["failed"] == 1
+    finally:
+        lab.server.run("ethtool -K s0 gro on")
+
+
+def test_peer_down(lab, gateway):
+    gateway.run("ip link add d0 type veth peer name d1")
+    gateway.run("ip addr add 10.0.9.1/24 dev d0")
+    gateway.run("ethtool -K d1 gro on")
+    gateway.run("ip link set d0 up")
+    gateway.run("ip neigh replace 10.0.9.2 lladdr 02:00:00:00:00:09 dev d0 "
+                "nud permanent")
+    try:
+        done = inject(gateway, packet("x", dst="10.0.9.2"), "d0")
+        assert done.returncode == 1
+        assert gateway.completions()[-1]["status"] in (-6, -95)
+    finally:
+        gateway.run("ip link del d0")
+
+
+def tap(host, name):
+    with host.inside():
+        fd = os.open("/dev/net/tun", os.O_RDWR)
+        fcntl.ioctl(fd, 0x400454CA, struct.pack("16sH22x", name.encode(),
+                                                0x1002))
+    return fd
+
+
+def test_queue_full(lab, gateway):
+    """A tap that nobody reads takes what its queue holds and no more."""
+    fd = tap(gateway, "tap0")
+    try:
+        gateway.run("ip link set tap0 txqueuelen 16")
+        gateway.run("ip addr add 10.0.8.1/24 dev tap0")
+        gateway.run("ip link set tap0 up")
+        gateway.run("ip neigh replace 10.0.8.2 lladdr 02:00:00:00:00:08 "
+                    "dev tap0 nud permanent")
+        before = len(gateway.completions())
+        done = inject(gateway, packet("x", dst="10.0.8.2"), "tap0",
+                      "--count", "40")
+        assert done.returncode == 1
+        records = gateway.completions()[before:]
+        assert len(records) == 40
+        refused = [r for r in records if r["status"]]
+        assert {r["error"] for r in refused} == {"queue full"}
+        # What was reported as taken is in the queue, all of it.
+        os.set_blocking(fd, False)
+        taken = 0
+        while True:
+            try:
+                taken += b"\x0a\x00\x08\x02" in os.read(fd, 4096)
+            except BlockingIOError:
+                break
+        assert taken == 40 - len(refused) > 0
+    finally:
+        os.close(fd)
+
+
+BAD = [
+    (["--hex", "45"], 1, "not an IP packet"),
+    (["--hex", ""], 1, "not an IP packet"),
+    (["--hex", "4g"], 2, "hex digits"),
+    (["--hex", "450"], 2, "hex digits"),
+    (["--hex", "00" * 20], 1, "not an IP packet"),
+    (["--hex", "45" + "00" * 19], 1, "not an IP packet"),
+    (["--pcap", "/nonexistent"], 1, "/nonexistent"),
+    (["--pcap", "/etc/passwd"], 1, "/etc/passwd"),
+    (["--hex", "45", "--pcap", "x"], 2, "one of"),
+    (["--hex", "45", "--count", "x"], 2, "--count"),
+    (["--hex", "45", "--count", "-1"], 2, "--count"),
+    ([], 2, "--hex"),
+]
+
+
+@pytest.mark.parametrize("words,code,text", BAD, ids=lambda v: str(v)[:30])
+def test_bad_input(gateway, words, code, text):
+    done = gateway.xdivert("inject", "--oif", "g1", *words, check=False)
+    assert done.returncode == code
+    assert text in done.stderr and done.stderr.count("\n") == 1
+    assert gateway.stats()["injected"] == 0
+
+
+def test_two_handles_at_once(lab, gateway):
+    """The daemon and inject each have a handle; neither sees the other's."""
+    path = Path(lab)
+    gateway.rule("all", "udp port 5000")
+    gateway.daemon()
+    for i in range(5):
+        path.expect(udp("through-daemon-%d" % i),
+                    udp("through-daemon-%d" % i, ttl=63))
+        assert inject(gateway, packet("from-the-command")).returncode == 0
+        assert path.arrives(b"from-the-command")
+    stats = gateway.check_accounting()
+    assert (stats["diverted"], stats["originated"]) == (5, 5)
+    assert stats["completed"] == 10
+    ids = [r["id"] for r in gateway.completions()]
+    assert sorted(ids) == list(range(1, 11))
