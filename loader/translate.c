@@ -93,7 +93,9 @@ static void add_pointer(struct translation *t, __u32 k, unsigned int size,
 			bool indirect)
 {
 	if (k > OFFSET_MAX - size) {
-		add_jump(t, INSN_JA(0), TO_FALSE);
+		/* Always taken; a plain jump would leave dead code behind. */
+		add(t, INSN_MOV64_IMM(T1, 0));
+		add_jump(t, INSN_JMP_IMM(BPF_JEQ, T1, 0, 0), TO_FALSE);
 		return;
 	}
 	add(t, INSN_MOV64_REG(T1, DATA));
@@ -222,8 +224,9 @@ static int translate_jmp(struct translation *t, const struct bpf_program *p)
 	int no = t->at + 1 + p->bf_insns[t->at].jf;
 
 	if (op == BPF_JA) {
+		/* Backwards: the loop that protochain makes. */
 		if (k >= p->bf_len)
-			return -EINVAL;
+			return -ENOTSUP;
 		add_jump(t, INSN_JA(0), t->at + 1 + (int)k);
 		return 0;
 	}
@@ -274,12 +277,36 @@ static int translate_one(struct translation *t)
 	return 0;
 }
 
-/* A, X and the words of M[] that are used begin as 0. */
+/* Does any instruction jump to that outcome? */
+static bool reaches(const struct bpf_program *p, int outcome)
+{
+	unsigned int i, code;
+
+	for (i = 0; i < p->bf_len; i++) {
+		code = p->bf_insns[i].code;
+		if (BPF_CLASS(code) == BPF_RET && BPF_RVAL(code) == BPF_A)
+			return true;
+		if (BPF_CLASS(code) == BPF_RET &&
+		    !p->bf_insns[i].k == (outcome == TO_FALSE))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * A, X and the words of M[] that are used begin as 0. The verifier refuses
+ * code that nothing jumps to: an expression that is always true or false gets
+ * a jump to the other outcome, never taken.
+ */
 static void add_start(struct translation *t)
 {
 	unsigned int i, used = 0;
 
 	add(t, INSN_MOV32_IMM(A, 0));
+	if (!reaches(t->in, TO_FALSE))
+		add_jump(t, INSN_JMP_IMM(BPF_JNE, A, 0, 0), TO_FALSE);
+	if (!reaches(t->in, TO_TRUE))
+		add_jump(t, INSN_JMP_IMM(BPF_JNE, A, 0, 0), TO_TRUE);
 	add(t, INSN_MOV32_IMM(X, 0));
 	for (i = 0; i < t->in->bf_len; i++) {
 		unsigned int code = t->in->bf_insns[i].code;
@@ -323,7 +350,7 @@ int filter_translate(const struct bpf_program *classic, struct insns *is)
 	int rc = -ENOMEM;
 
 	t.start = calloc(classic->bf_len + 1, sizeof(*t.start));
-	t.jump = calloc(classic->bf_len + 1, 2 * sizeof(*t.jump));
+	t.jump = calloc(classic->bf_len + 2, 2 * sizeof(*t.jump));
 	if (t.start && t.jump) {
 		rc = 0;
 		add_start(&t);

@@ -3,6 +3,7 @@
 import ctypes
 import json
 import os
+import platform
 import subprocess
 
 import pytest
@@ -26,9 +27,10 @@ def kernel_ids():
     each, and opening a prog array while the kernel empties it leaks it (6.18).
     """
     found = set()
+    bpf = {"x86_64": 321, "aarch64": 280}[platform.machine()]
     for command in (11, 12, 31):  # BPF_{PROG,MAP,LINK}_GET_NEXT_ID
         attr = (ctypes.c_uint32 * 32)()
-        while ctypes.CDLL(None).syscall(321, command, attr, 128) == 0:
+        while ctypes.CDLL(None).syscall(bpf, command, attr, 128) == 0:
             found.add((command, attr[1]))
             attr[0] = attr[1]
     return found

@@ -1,0 +1,331 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * Expressions translated to eBPF, run by the kernel over packets: the answer
+ * is libpcap's own, for every pair.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <bpf/bpf.h>
+
+#include "filter.h"
+#include "insn.h"
+#include "unit.h"
+
+#define PACKETS 400
+#define PACKET_MAX 200
+
+static const char *const expressions[] = {
+	"",
+	"ip",
+	"ip6",
+	"arp",
+	"tcp",
+	"udp",
+	"icmp",
+	"icmp6",
+	"ip proto 47",
+	"ip6 proto 6",
+	"host 10.0.0.1",
+	"src host 10.0.0.1",
+	"dst host fd00::1",
+	"net 10.0.0.0/8",
+	"dst net fd00::/16",
+	"port 53",
+	"src port 80",
+	"dst port 443",
+	"portrange 1000-2000",
+	"tcp port 80 and host 10.0.0.1",
+	"udp port 53 or tcp port 53",
+	"not tcp",
+	"tcp[tcpflags] & tcp-syn != 0",
+	"tcp[tcpflags] & (tcp-syn|tcp-ack) == tcp-syn",
+	"tcp[13] = 2",
+	"ip[6:2] & 0x1fff != 0",
+	"ip[6:2] & 0x2000 != 0 or ip[6:2] & 0x1fff != 0",
+	"ip[0] & 0xf > 5",
+	"ip[8] < 64",
+	"ip6[7] < 64",
+	"udp[8:4] = 0x61626364",
+	"tcp[((tcp[12:1] & 0xf0) >> 2):4] = 0x47455420",
+	"len > 100",
+	"len <= 60",
+	"greater 80",
+	"less 80",
+	"ether host 02:00:00:00:00:01",
+	"ether multicast",
+	"ether broadcast",
+	"ip multicast",
+	"ether proto 0x88cc",
+	"vlan",
+	"vlan 5",
+	"vlan 5 and ip",
+	"vlan and vlan 7 and udp",
+	"mpls",
+	"pppoes and ip",
+	"ip[2:2] - 20 > 40",
+	"ip[2:2] * 2 = 168",
+	"ip[2:2] / 2 > 30",
+	"ip[2:2] % 3 = 0",
+	"ip[12] | 1 = 11",
+	"ip[12] ^ 3 = 9",
+	"ip[9] << 2 > 20",
+	"ip[9] >> 1 = 3",
+	"ip[9] >> (ip[8] & 63) = 0",
+	"ip[9] << (ip[8] & 63) = 0",
+	"ip[2:2] / (ip[1] & 3) > 10",
+	"-ip[8] < 0",
+	"ether[1000] = 1",
+	"ether[65534:1] = 0",
+	"ether[0xfffffff0:4] = 0",
+	"ether[ether[0]:2] = 0",
+	"ip[ip[8]:4] > 0x80000000",
+	"icmp[icmptype] = icmp-echo",
+	"ip and (host 10.0.0.1 or host 10.0.0.2) and not port 22 and len > 50",
+	"sctp",
+	"esp or ah",
+	"net 10.0.0.0 mask 255.0.0.0",
+	"ip6 and tcp port 80",
+	"icmp6 and ip6[40] = 135",
+	"tcp port 80 and (tcp[20] = 71 or tcp[32] = 71)",
+};
+
+struct packet_data {
+	uint32_t len;
+	uint8_t data[PACKET_MAX];
+};
+
+static struct packet_data packets[PACKETS];
+
+/* Real-looking headers with random fields from a small choice, so that the
+ * expressions above match now and then; then cut anywhere, or noise.
+ */
+static void put(struct packet_data *p, const void *data, uint32_t len)
+{
+	if (p->len + len > PACKET_MAX)
+		len = PACKET_MAX - p->len;
+	memcpy(p->data + p->len, data, len);
+	p->len += len;
+}
+
+static void put_ethernet(struct packet_data *p, unsigned int *seed,
+			 uint16_t type)
+{
+	uint8_t eth[12] = {2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2};
+	uint8_t vlan[4] = {0x81, 0, 0, 5};
+	uint8_t proto[2] = {type >> 8, type};
+	int tags = rand_r(seed) % 6;
+
+	if (rand_r(seed) % 8 == 0)
+		memset(eth, 0xff, 6);
+	put(p, eth, 12);
+	for (; tags > 3; tags--) {
+		vlan[3] = 5 + 2 * (tags & 1);
+		put(p, vlan, 4);
+	}
+	put(p, proto, 2);
+}
+
+static uint8_t any_protocol(unsigned int *seed)
+{
+	static const uint8_t list[] = {6, 6, 6, 17, 17, 17, 1, 58, 47, 50, 132};
+
+	return list[rand_r(seed) % sizeof(list)];
+}
+
+static void put_ipv4(struct packet_data *p, unsigned int *seed,
+		     uint8_t protocol)
+{
+	uint8_t ip[60] = {0x45, 0, 0, 84, 0, 0, 0, 0, 64, 0, 0, 0,
+			  10,	0, 0, 1,  10, 0, 0, 2};
+	uint32_t words = rand_r(seed) % 4 ? 5 : 5 + rand_r(seed) % 10;
+
+	ip[0] = 0x40 | words;
+	ip[1] = rand_r(seed);
+	ip[8] = rand_r(seed);
+	ip[9] = protocol;
+	ip[15] = 1 + rand_r(seed) % 3;
+	if (rand_r(seed) % 6 == 0)
+		ip[6] = rand_r(seed);
+	if (rand_r(seed) % 6 == 0)
+		ip[7] = rand_r(seed);
+	if (rand_r(seed) % 6 == 0)
+		ip[16] = 224;
+	put(p, ip, words * 4);
+}
+
+static void put_ipv6(struct packet_data *p, unsigned int *seed,
+		     uint8_t protocol)
+{
+	uint8_t ip[40] = {0x60, 0, 0, 0, 0, 64, 0, 64, 0xfd};
+	uint8_t fragment[8] = {protocol, 0, 0, 0};
+
+	ip[6] = protocol;
+	ip[24] = rand_r(seed) % 4 ? 0xfd : 0xff;
+	ip[39] = 1;
+	if (rand_r(seed) % 4 == 0)
+		ip[6] = 44;
+	put(p, ip, 40);
+	if (ip[6] == 44)
+		put(p, fragment, 8);
+}
+
+static void put_transport(struct packet_data *p, unsigned int *seed,
+			  uint8_t protocol)
+{
+	static const uint16_t ports[] = {53, 80, 443, 22, 1500, 6000};
+	static const char *const payloads[] = {"GET / HTTP/1.1", "abcd", ""};
+	uint16_t port = ports[rand_r(seed) % ARRAY_SIZE(ports)];
+	uint8_t header[20] = {0};
+	const char *payload = payloads[rand_r(seed) % 3];
+
+	header[0] = port >> 8;
+	header[1] = port;
+	port = ports[rand_r(seed) % ARRAY_SIZE(ports)];
+	header[2] = port >> 8;
+	header[3] = port;
+	header[12] = 0x50 + (rand_r(seed) % 3 << 4);
+	header[13] = rand_r(seed);
+	if (protocol == 1)
+		header[0] = rand_r(seed) % 2 * 8;
+	if (protocol == 58)
+		header[0] = 128 + rand_r(seed) % 9;
+	put(p, header, protocol == 6 ? 20 : 8);
+	put(p, payload, strlen(payload));
+	put(p, "................................", rand_r(seed) % 32);
+}
+
+static void make_packet(struct packet_data *p, unsigned int *seed)
+{
+	static const uint16_t other[] = {0x0806, 0x88cc, 0x8847, 0x8864};
+	int kind = rand_r(seed) % 10;
+	uint8_t protocol = any_protocol(seed);
+	uint32_t i;
+
+	p->len = 0;
+	if (kind < 5) {
+		put_ethernet(p, seed, 0x0800);
+		put_ipv4(p, seed, protocol);
+		put_transport(p, seed, protocol);
+	} else if (kind < 8) {
+		put_ethernet(p, seed, 0x86dd);
+		put_ipv6(p, seed, protocol);
+		put_transport(p, seed, protocol);
+	} else if (kind == 8) {
+		put_ethernet(p, seed, other[rand_r(seed) % 4]);
+		put_ipv4(p, seed, protocol);
+	} else {
+		p->len = 14 + rand_r(seed) % (PACKET_MAX - 14);
+		for (i = 0; i < p->len; i++)
+			p->data[i] = rand_r(seed) >> 8;
+	}
+	if (rand_r(seed) % 3 == 0)
+		p->len = 14 + rand_r(seed) % (p->len - 13);
+}
+
+static int load(const struct bpf_program *classic)
+{
+	LIBBPF_OPTS(bpf_prog_load_opts, opts);
+	struct insns is = {0};
+	int fd;
+
+	insns_add(&is, INSN_LDX_MEM(BPF_W, BPF_REG_7, BPF_REG_1, 0));
+	insns_add(&is, INSN_LDX_MEM(BPF_W, BPF_REG_8, BPF_REG_1, 4));
+	if (filter_translate(classic, &is)) {
+		insns_free(&is);
+		return -1;
+	}
+	insns_add(&is, INSN_EXIT());
+	assert_int_equal(is.error, 0);
+	fd = bpf_prog_load(BPF_PROG_TYPE_XDP, "filter", "GPL", is.insn,
+			   is.count, &opts);
+	insns_free(&is);
+	return fd;
+}
+
+static uint32_t run(int fd, const struct packet_data *p)
+{
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = p->data,
+		    .data_size_in = p->len);
+
+	assert_int_equal(bpf_prog_test_run_opts(fd, &opts), 0);
+	return opts.retval;
+}
+
+static void test_differential(void **state)
+{
+	struct bpf_program classic;
+	char err[256];
+	size_t i, j, matches, all = 0;
+	int fd, want;
+
+	(void)state;
+	for (i = 0; i < ARRAY_SIZE(expressions); i++) {
+		if (filter_compile(expressions[i], &classic, err,
+				   sizeof(err))) {
+			fail_msg("%s", err);
+			return;
+		}
+		fd = load(&classic);
+		if (fd < 0)
+			fail_msg("'%s' is refused", expressions[i]);
+		for (j = matches = 0; j < PACKETS; j++) {
+			struct pcap_pkthdr header = {.caplen = packets[j].len,
+						     .len = packets[j].len};
+
+			want = !!pcap_offline_filter(&classic, &header,
+						     packets[j].data);
+			if ((int)run(fd, &packets[j]) != want)
+				fail_msg("'%s': packet %zu: pcap says %d",
+					 expressions[i], j, want);
+			matches += want;
+		}
+		print_message("%3zu of %d: %s\n", matches, PACKETS,
+			      expressions[i]);
+		all += matches;
+		close(fd);
+		pcap_freecode(&classic);
+	}
+	/* The packets are worth it only if both answers are frequent. */
+	assert_true(all > PACKETS * ARRAY_SIZE(expressions) / 20);
+	assert_true(all < PACKETS * ARRAY_SIZE(expressions) / 2);
+}
+
+/* Never a wrong match: what cannot be translated is refused. */
+static void test_loops_are_refused(void **state)
+{
+	struct bpf_program classic;
+	struct insns is = {0};
+	char err[256];
+
+	(void)state;
+	assert_int_equal(filter_compile("ip6 protochain 6", &classic, err,
+					sizeof(err)),
+			 0);
+	assert_int_equal(filter_translate(&classic, &is), -ENOTSUP);
+	insns_free(&is);
+	pcap_freecode(&classic);
+}
+
+static int make_packets(void **state)
+{
+	unsigned int seed = 7;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < PACKETS; i++)
+		make_packet(&packets[i], &seed);
+	return 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_differential),
+		cmocka_unit_test(test_loops_are_refused),
+	};
+
+	return cmocka_run_group_tests_name("filter", tests, make_packets, NULL);
+}

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* Full and incremental checksums agree with each other and with RFC 1071. */
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "packet.h"
+#include "unit.h"
+
+static void test_rfc1071_example(void **state)
+{
+	static const uint8_t data[] = {0x00, 0x01, 0xf2, 0x03,
+				       0xf4, 0xf5, 0xf6, 0xf7};
+
+	(void)state;
+	assert_int_equal(csum_fold(csum_add(0, data, 8)), htons(0x220d));
+	/* An odd byte counts as the upper half of a word. */
+	assert_int_equal(csum_fold(csum_add(0, data, 7)),
+			 htons((uint16_t)~0xdcfb));
+}
+
+static void test_ipv4_header(void **state)
+{
+	/* The usual example: 192.168.0.1 to 192.168.0.199, UDP */
+	uint8_t ip[] = {0x45, 0x00, 0x00, 0x73, 0x00, 0x00, 0x40,
+			0x00, 0x40, 0x11, 0xaa, 0xaa, 0xc0, 0xa8,
+			0x00, 0x01, 0xc0, 0xa8, 0x00, 0xc7};
+
+	(void)state;
+	csum_ipv4(ip);
+	assert_int_equal(ip[10], 0xb8);
+	assert_int_equal(ip[11], 0x61);
+}
+
+static void random_packet(unsigned int *seed, uint8_t *ip, uint32_t len,
+			  uint8_t protocol, struct headers *h)
+{
+	uint32_t i;
+
+	for (i = 0; i < len; i++)
+		ip[i] = rand_r(seed) >> 8;
+	ip[0] = 0x45;
+	ip[2] = len >> 8;
+	ip[3] = len;
+	ip[6] = ip[7] = 0;
+	ip[9] = protocol;
+	if (protocol == IPPROTO_TCP)
+		ip[32] = 0x50;
+	assert_int_equal(packet_parse(ip, len, h), 0);
+}
+
+static uint16_t sum_of_all(const uint8_t *ip, uint32_t len,
+			   const struct headers *h)
+{
+	uint32_t left = len - h->transport;
+
+	return csum_fold(csum_add(h->protocol == IPPROTO_ICMP ?
+					  0 :
+					  csum_pseudo(ip, h, left),
+				  ip + h->transport, left));
+}
+
+/* Summing a packet with its checksum gives zero. */
+static void test_transport(void **state)
+{
+	static const uint8_t protocols[] = {IPPROTO_TCP, IPPROTO_UDP,
+					    IPPROTO_ICMP};
+	unsigned int seed = 2;
+	struct headers h;
+	uint8_t ip[300];
+	uint32_t len;
+	int round;
+
+	(void)state;
+	for (round = 0; round < 3000; round++) {
+		len = 60 + rand_r(&seed) % 200;
+		random_packet(&seed, ip, len, protocols[round % 3], &h);
+		csum_transport(ip, len, &h);
+		assert_int_equal(sum_of_all(ip, len, &h), 0);
+	}
+}
+
+static void test_udp_without_checksum_stays_so(void **state)
+{
+	unsigned int seed = 3;
+	struct headers h;
+	uint8_t ip[100];
+
+	(void)state;
+	random_packet(&seed, ip, sizeof(ip), IPPROTO_UDP, &h);
+	ip[26] = ip[27] = 0;
+	csum_transport(ip, sizeof(ip), &h);
+	assert_int_equal(ip[26] | ip[27], 0);
+}
+
+static void test_incremental_equals_full(void **state)
+{
+	unsigned int seed = 4;
+	struct headers h;
+	uint8_t ip[120], to[16];
+	uint32_t at, len, i;
+	int round;
+
+	(void)state;
+	for (round = 0; round < 20000; round++) {
+		random_packet(&seed, ip, sizeof(ip), IPPROTO_TCP, &h);
+		csum_transport(ip, sizeof(ip), &h);
+		len = 2 + 2 * (rand_r(&seed) % 8);
+		at = 40 + 2 * (rand_r(&seed) % 20);
+		for (i = 0; i < len; i++)
+			to[i] = round % 5 ? rand_r(&seed) >> 8 : 0;
+		csum_update(ip + 36, ip + at, to, len);
+		memcpy(ip + at, to, len);
+		assert_int_equal(sum_of_all(ip, sizeof(ip), &h), 0);
+	}
+}
+
+/* CHECKSUM_PARTIAL: the field holds the pseudo header's sum alone. */
+static void test_complete(void **state)
+{
+	unsigned int seed = 5;
+	uint8_t ip[100], good[100];
+	struct headers h;
+	uint16_t pseudo;
+
+	(void)state;
+	random_packet(&seed, ip, sizeof(ip), IPPROTO_TCP, &h);
+	pseudo = csum_pseudo(ip, &h, sizeof(ip) - h.transport);
+	memcpy(ip + 36, &pseudo, 2);
+	csum_complete(ip, sizeof(ip), &h);
+	assert_int_equal(sum_of_all(ip, sizeof(ip), &h), 0);
+	/* A complete one, and a wrong one, stay as they are. */
+	memcpy(good, ip, sizeof(ip));
+	csum_complete(ip, sizeof(ip), &h);
+	assert_memory_equal(ip, good, sizeof(ip));
+	ip[36] ^= 0x55;
+	memcpy(good, ip, sizeof(ip));
+	csum_complete(ip, sizeof(ip), &h);
+	assert_memory_equal(ip, good, sizeof(ip));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_rfc1071_example),
+		cmocka_unit_test(test_ipv4_header),
+		cmocka_unit_test(test_transport),
+		cmocka_unit_test(test_udp_without_checksum_stays_so),
+		cmocka_unit_test(test_incremental_equals_full),
+		cmocka_unit_test(test_complete),
+	};
+
+	return cmocka_run_group_tests_name("checksum", tests, NULL, NULL);
+}
