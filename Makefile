@@ -27,7 +27,7 @@ C_TESTS := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/unit/test_*.c test
 DEPS := clang llvm gcc make pkg-config libbpf-dev libxdp-dev bpftool libpcap-dev \
 	libmnl-dev libcjson-dev libcap-ng-dev libsystemd-dev libelf-dev zlib1g-dev \
 	libcmocka-dev iproute2 ethtool tcpdump curl python3 python3-pytest \
-	python3-scapy iputils-ping util-linux jq procps
+	python3-scapy iputils-ping util-linux procps
 
 .PHONY: all deps check check-unit check-net demo install clean help regen
 .DELETE_ON_ERROR:

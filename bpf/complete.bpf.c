@@ -47,8 +47,8 @@ static __always_inline void complete_flushed(struct flush *f,
 	} else if (f->drops > 0) {
 		f->drops--;
 		complete(desc, f->position, f->err ? f->err : -ENOBUFS,
-			 f->err ? XDV_REASON_DEVICE_REFUSED :
-				  XDV_REASON_QUEUE_FULL,
+			 f->err ? XDV_REASON_DEVICE_REFUSED
+				: XDV_REASON_QUEUE_FULL,
 			 NULL);
 	}
 }
@@ -111,8 +111,8 @@ int BPF_PROG(xdv_redirect_err, const struct net_device *dev,
 		complete(desc, position, -ENODEV, XDV_REASON_NO_DEVICE, NULL);
 	else
 		complete(desc, position, err,
-			 err == -ENETDOWN ? XDV_REASON_DEVICE_DOWN :
-					    XDV_REASON_REDIRECT_REFUSED,
+			 err == -ENETDOWN ? XDV_REASON_DEVICE_DOWN
+					  : XDV_REASON_REDIRECT_REFUSED,
 			 NULL);
 	settle(&nothing);
 	return 0;

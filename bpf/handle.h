@@ -32,7 +32,7 @@ struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 4 * 65536);
 } xdv_completions XDV_SHARED;
-_Static_assert(XDV_INFLIGHT * (sizeof(struct xdv_completion) + 8) * 2 <=
+_Static_assert(XDV_INFLIGHT *(sizeof(struct xdv_completion) + 8) * 2 <=
 		       4 * 65536,
 	       "a completion record could be lost");
 
@@ -75,8 +75,7 @@ static __always_inline void complete(struct xdv_desc *desc, __u32 position,
 	c->engine = XDV_ENGINE_LIVE;
 	if (fib) {
 		c->family = fib->family;
-		__builtin_memcpy(c->nexthop, fib->ipv6_dst,
-				 sizeof(c->nexthop));
+		__builtin_memcpy(c->nexthop, fib->ipv6_dst, sizeof(c->nexthop));
 	}
 	control = bpf_map_lookup_elem(&xdv_control, &key);
 	if (control) {

@@ -124,8 +124,8 @@ static __always_inline struct refusal build(struct xdp_md *ctx,
 		decrement_ttl(eth + 1, end, key.family);
 	__builtin_memcpy(eth->h_dest, fib->dmac, ETH_ALEN);
 	__builtin_memcpy(eth->h_source, fib->smac, ETH_ALEN);
-	eth->h_proto = key.family == AF_INET ? bpf_htons(ETH_P_IP) :
-					       bpf_htons(ETH_P_IPV6);
+	eth->h_proto = key.family == AF_INET ? bpf_htons(ETH_P_IP)
+					     : bpf_htons(ETH_P_IPV6);
 	return refused(0, XDV_REASON_NONE);
 }
 

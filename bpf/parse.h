@@ -7,12 +7,12 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
-#define ETH_HLEN 14
-#define ETH_ALEN 6
-#define ETH_P_IP 0x0800
+#define ETH_HLEN   14
+#define ETH_ALEN   6
+#define ETH_P_IP   0x0800
 #define ETH_P_IPV6 0x86DD
-#define AF_INET 2
-#define AF_INET6 10
+#define AF_INET	   2
+#define AF_INET6   10
 
 struct route_key {
 	__u8 family;

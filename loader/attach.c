@@ -84,9 +84,8 @@ static bool dispatcher_works(void)
 
 static int attach_dispatcher(const struct state *s, struct xdv_iface *iface)
 {
-	enum xdp_attach_mode mode = iface->mode == XDV_MODE_NATIVE ?
-					    XDP_MODE_NATIVE :
-					    XDP_MODE_SKB;
+	enum xdp_attach_mode mode =
+		iface->mode == XDV_MODE_NATIVE ? XDP_MODE_NATIVE : XDP_MODE_SKB;
 	struct xdp_ingress *skel = open_entry(s);
 	struct xdp_program *prog;
 	int err;
@@ -138,9 +137,9 @@ static void link_name(__u32 ifindex, char *name, size_t size)
 static int attach_link(const struct state *s, struct xdv_iface *iface)
 {
 	LIBBPF_OPTS(bpf_link_create_opts, opts,
-		    .flags = iface->mode == XDV_MODE_NATIVE ?
-				     XDP_FLAGS_DRV_MODE :
-				     XDP_FLAGS_SKB_MODE);
+		    .flags = iface->mode == XDV_MODE_NATIVE
+				     ? XDP_FLAGS_DRV_MODE
+				     : XDP_FLAGS_SKB_MODE);
 	struct bpf_prog_info info = {0};
 	__u32 size = sizeof(info);
 	char name[32];
@@ -167,8 +166,8 @@ static int attach_mode(const struct state *s, struct xdv_iface *iface,
 		       __u32 mode)
 {
 	iface->mode = mode;
-	return dispatcher_works() ? attach_dispatcher(s, iface) :
-				    attach_link(s, iface);
+	return dispatcher_works() ? attach_dispatcher(s, iface)
+				  : attach_link(s, iface);
 }
 
 /* Refused because the driver cannot, not because somebody is in the way. */
@@ -185,8 +184,8 @@ static int attach_iface(const struct state *s, struct xdv_iface *iface,
 	if (mode)
 		return attach_mode(s, iface, mode);
 	err = attach_mode(s, iface, XDV_MODE_NATIVE);
-	return driver_cannot(err) ? attach_mode(s, iface, XDV_MODE_GENERIC) :
-				    err;
+	return driver_cannot(err) ? attach_mode(s, iface, XDV_MODE_GENERIC)
+				  : err;
 }
 
 static int check_mtu(const char *ifname, char *err, size_t errlen)
@@ -196,7 +195,8 @@ static int check_mtu(const char *ifname, char *err, size_t errlen)
 	if (mtu <= XDV_PACKET_MAX)
 		return mtu < 0 ? mtu : 0;
 	snprintf(err, errlen,
-		 "%s: MTU %d is more than a frame holds (%d); lower it with 'ip link set %s mtu %d'",
+		 "%s: MTU %d is more than a frame holds (%d); lower it with "
+		 "'ip link set %s mtu %d'",
 		 ifname, mtu, XDV_PACKET_MAX, ifname, XDV_PACKET_MAX);
 	return -EMSGSIZE;
 }
@@ -214,7 +214,8 @@ static int explain(char *err, size_t errlen, int code, const char *ifname)
 	case -EOPNOTSUPP:
 	case -EINVAL:
 		return say(err, errlen, code, ifname,
-			   "the driver refuses XDP in this mode; try --mode generic");
+			   "the driver refuses XDP in this mode; try --mode "
+			   "generic");
 	}
 	snprintf(text, sizeof(text), "cannot attach XDP: %s", strerror(-code));
 	return say(err, errlen, code, ifname, text);
@@ -242,7 +243,8 @@ int hook_attach(struct state *s, const struct attach_request *request,
 		return say(err, errlen, -ENODEV, ifname, "no such interface");
 	if (!bpf_map_lookup_elem(s->ifaces, &iface.ifindex, &iface))
 		return say(err, errlen, -EEXIST, ifname,
-			   "already attached; 'xdivert detach' it first to change the mode");
+			   "already attached; 'xdivert detach' it first to "
+			   "change the mode");
 	rc = check_mtu(ifname, err, errlen);
 	if (rc)
 		return rc;
@@ -273,11 +275,10 @@ static int detach_dispatcher(const struct xdv_iface *iface)
 
 	if (err)
 		return err;
-	err = xdp_program__detach(prog, iface->ifindex,
-				  iface->mode == XDV_MODE_NATIVE ?
-					  XDP_MODE_NATIVE :
-					  XDP_MODE_SKB,
-				  0);
+	err = xdp_program__detach(
+		prog, iface->ifindex,
+		iface->mode == XDV_MODE_NATIVE ? XDP_MODE_NATIVE : XDP_MODE_SKB,
+		0);
 	xdp_program__close(prog);
 	return err;
 }
@@ -331,8 +332,8 @@ int hook_detach(struct state *s, const char *ifname, char *err, size_t errlen)
 
 	if (!find_iface(s, ifname, &iface))
 		return say(err, errlen, -ENOENT, ifname,
-			   if_nametoindex(ifname) ? "xdivert is not attached" :
-						    "no such interface");
+			   if_nametoindex(ifname) ? "xdivert is not attached"
+						  : "no such interface");
 	rc = detach_iface(s, &iface);
 	return rc ? explain(err, errlen, rc, ifname) : 0;
 }

@@ -42,8 +42,8 @@ uint16_t csum_fold(uint32_t sum)
 uint32_t csum_pseudo(const uint8_t *ip, const struct headers *h, uint32_t len)
 {
 	uint32_t words[2] = {htonl(len), htonl(h->protocol)};
-	uint32_t sum = h->version == 4 ? csum_add(0, ip + 12, 8) :
-					 csum_add(0, ip + 8, 32);
+	uint32_t sum = h->version == 4 ? csum_add(0, ip + 12, 8)
+				       : csum_add(0, ip + 8, 32);
 
 	return fold(csum_add(sum, words, sizeof(words)));
 }
@@ -104,10 +104,9 @@ void csum_transport(uint8_t *ip, uint32_t len, const struct headers *h)
 	if (h->protocol == IPPROTO_UDP && h->version == 4 && !check)
 		return;
 	memset(at, 0, 2);
-	check = csum_fold(csum_add(h->protocol == IPPROTO_ICMP ?
-					   0 :
-					   csum_pseudo(ip, h, left),
-				   ip + h->transport, left));
+	check = csum_fold(csum_add(
+		h->protocol == IPPROTO_ICMP ? 0 : csum_pseudo(ip, h, left),
+		ip + h->transport, left));
 	if (h->protocol == IPPROTO_UDP && !check)
 		check = 0xffff;
 	memcpy(at, &check, 2);

@@ -48,11 +48,10 @@ static int parse(int argc, char **argv, struct attach_request *r)
 			continue;
 		if (c == '?')
 			return EXIT_USAGE;
-		return fail(EXIT_USAGE,
-			    "attach: '%s' is not one of %s", optarg,
-			    c == 'm' ? "native, generic, auto" :
-			    c == 'f' ? "open, closed" :
-				       "xdp");
+		return fail(EXIT_USAGE, "attach: '%s' is not one of %s", optarg,
+			    c == 'm'   ? "native, generic, auto"
+			    : c == 'f' ? "open, closed"
+				       : "xdp");
 	}
 	if (optind + 1 != argc)
 		return fail(EXIT_USAGE, "attach: name one interface");
@@ -75,7 +74,8 @@ static void wait_for_daemon(const struct state *s, const char *ifname)
 		usleep(1000);
 	}
 	fprintf(stderr,
-		"xdivert: warning: %s: the daemon does not serve it yet; see its messages\n",
+		"xdivert: warning: %s: the daemon does not serve it yet; see "
+		"its messages\n",
 		ifname);
 }
 
@@ -99,7 +99,8 @@ static void warn_about_forwarding(const char *ifname)
 	if (forwarding("ipv4", ifname) || forwarding("ipv6", ifname))
 		return;
 	fprintf(stderr,
-		"xdivert: warning: %s: the kernel does not forward, so nothing is diverted; try 'sysctl -w net.ipv4.ip_forward=1'\n",
+		"xdivert: warning: %s: the kernel does not forward, so nothing "
+		"is diverted; try 'sysctl -w net.ipv4.ip_forward=1'\n",
 		ifname);
 }
 

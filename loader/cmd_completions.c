@@ -26,8 +26,7 @@ static void print_new(const struct state *s, __u64 *seen, bool json, bool tell)
 	while (*seen != last) {
 		key = *seen & (XDV_RECENT - 1);
 		++*seen;
-		if (!bpf_map_lookup_elem(s->recent, &key, &c) &&
-		    c.seq == *seen)
+		if (!bpf_map_lookup_elem(s->recent, &key, &c) && c.seq == *seen)
 			print_completion(&c, json);
 	}
 	fflush(stdout);

@@ -42,10 +42,13 @@ static int send_packet(struct injector *in, const uint8_t *data, uint32_t len)
 	int rc;
 
 	if (len > XDV_PACKET_MAX)
-		return fail(1, "inject: the packet is longer than the %d bytes that fit",
+		return fail(1,
+			    "inject: the packet is longer than the %d bytes "
+			    "that fit",
 			    XDV_PACKET_MAX);
 	if (packet_parse(data, len, &headers))
-		return fail(1, "inject: not an IP packet, or its length field is wrong");
+		return fail(1, "inject: not an IP packet, or its length field "
+			       "is wrong");
 	p = packet_alloc(in->h);
 	if (!p)
 		return fail(1, "inject: out of frames");
@@ -103,8 +106,10 @@ static int send_pcap(struct injector *in, const char *file)
 
 	if (!pcap)
 		return fail(1, "inject: %s: %s", file,
-			    strncmp(err, file, strlen(file)) ? err :
-			    err + strlen(file) + strspn(err + strlen(file), ": "));
+			    strncmp(err, file, strlen(file))
+				    ? err
+				    : err + strlen(file) +
+					      strspn(err + strlen(file), ": "));
 	while (!rc && pcap_next_ex(pcap, &header, &data) == 1) {
 		skip = link_header(pcap_datalink(pcap), data, header->caplen);
 		if (skip < 0)
@@ -148,8 +153,8 @@ static int parse(int argc, char **argv, struct request *r)
 			return EXIT_USAGE;
 	}
 	if (optind != argc || !r->oif || !r->pcap == !r->hex)
-		return fail(EXIT_USAGE,
-			    "inject: give --oif IFACE and one of --pcap FILE, --hex BYTES");
+		return fail(EXIT_USAGE, "inject: give --oif IFACE and one of "
+					"--pcap FILE, --hex BYTES");
 	return 0;
 }
 

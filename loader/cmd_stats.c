@@ -54,7 +54,9 @@ static void print_json(const struct xdivert_stats *total,
 
 static void print_row(const char *name, const struct xdivert_stats *t)
 {
-	printf("%-15s seen %lu unmatched %lu matched %lu diverted %lu unserved %lu queue_dropped %lu injected %lu completed %lu failed %lu in_flight %lu\n",
+	printf("%-15s seen %lu unmatched %lu matched %lu diverted %lu unserved "
+	       "%lu queue_dropped %lu injected %lu completed %lu failed %lu "
+	       "in_flight %lu\n",
 	       name, t->seen, t->unmatched, t->matched, t->diverted,
 	       t->unserved, t->queue_dropped, t->injected, t->completed,
 	       t->failed, t->in_flight);

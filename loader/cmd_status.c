@@ -38,7 +38,8 @@ static void add_iface(cJSON *array, const struct xdv_iface *f,
 
 static void print_iface(const struct xdv_iface *f, unsigned int served)
 {
-	printf("%s: hook xdp, mode %s, fail %s, attached by %s, %u of %u queues served\n",
+	printf("%s: hook xdp, mode %s, fail %s, attached by %s, %u of %u "
+	       "queues served\n",
 	       f->name, mode_name(f), fail_name(f),
 	       f->dispatcher ? "dispatcher" : "link", served, f->queues);
 }

@@ -19,10 +19,10 @@
 #include "queue.h"
 #include "ruleset.h"
 
-#define BATCH 64
+#define BATCH	     64
 #define CALLOUTS_MAX 16
-#define BUSY_WAIT 5 /* ms */
-#define BUSY_TRIES 200
+#define BUSY_WAIT    5 /* ms */
+#define BUSY_TRIES   200
 
 struct active_rule {
 	uint32_t id;
@@ -270,8 +270,7 @@ static int start(struct daemon *d)
 	int rc = open_events(d);
 
 	if (!rc)
-		rc = handle_create(&d->h, d->s, completed, d, err,
-				   sizeof(err));
+		rc = handle_create(&d->h, d->s, completed, d, err, sizeof(err));
 	if (!rc)
 		rc = handle_pin(d->h);
 	if (!rc)
@@ -292,8 +291,8 @@ int daemon_run(struct state *s)
 
 	if (rc) {
 		fprintf(stderr, "xdivert: %s\n",
-			rc == -EBUSY ? "a daemon runs here already" :
-				       strerror(-rc));
+			rc == -EBUSY ? "a daemon runs here already"
+				     : strerror(-rc));
 		return rc;
 	}
 	state_settle(s);

@@ -17,9 +17,9 @@
 #include "netdev.h"
 #include "port.h"
 
-#define BATCH 64
+#define BATCH		64
 #define ETHERNET_HEADER 14
-#define KICK_INTERVAL 100000000 /* ns between two tries at one next hop */
+#define KICK_INTERVAL	100000000 /* ns between two tries at one next hop */
 
 struct handle {
 	const struct state *s;

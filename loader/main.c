@@ -27,7 +27,8 @@ static const struct command {
 	{"detach", cmd_detach, true, "IFACE | --all"},
 	{"rule", cmd_rule, true,
 	 "add NAME --filter EXPR [--iif IFACE] [--oif IFACE] [--priority N]\n"
-	 "                       [--to IFACE] [--do 'CALLOUT ARGS']... | list | del NAME | flush"},
+	 "                       [--to IFACE] [--do 'CALLOUT ARGS']... | list "
+	 "| del NAME | flush"},
 	{"run", cmd_run, true, ""},
 	{"inject", cmd_inject, true,
 	 "--oif IFACE (--pcap FILE | --hex BYTES) [--count N]"},
@@ -54,7 +55,8 @@ static void usage(FILE *out)
 {
 	size_t i;
 
-	fprintf(out, "usage: xdivert [--pin-dir DIR] [--compartment NAME] COMMAND ...\n");
+	fprintf(out, "usage: xdivert [--pin-dir DIR] [--compartment NAME] "
+		     "COMMAND ...\n");
 	for (i = 0; i < COMMANDS; i++)
 		fprintf(out, "       xdivert %s %s\n", commands[i].name,
 			commands[i].usage);
@@ -117,8 +119,8 @@ static int enter_compartment(const char *name)
 	err = setns(fd, CLONE_NEWNET) ? errno : 0;
 	close(fd);
 	return err ? fail(1, "cannot enter compartment '%s': %s", name,
-			  strerror(err)) :
-		     0;
+			  strerror(err))
+		   : 0;
 }
 
 static int run(const struct command *c, int argc, char **argv,
@@ -129,7 +131,8 @@ static int run(const struct command *c, int argc, char **argv,
 
 	if (c->privileged && !privileged())
 		return fail(1,
-			    "%s needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN; try sudo",
+			    "%s needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN; "
+			    "try sudo",
 			    c->name);
 	rc = compartment ? enter_compartment(compartment) : 0;
 	if (rc)

@@ -23,9 +23,9 @@ int netlink_request(struct nlmsghdr *nlh)
 		rc = mnl_socket_sendto(nl, nlh, nlh->nlmsg_len);
 	if (rc >= 0) {
 		n = mnl_socket_recvfrom(nl, reply, sizeof(reply));
-		rc = n < 0 ? -1 :
-			     mnl_cb_run(reply, n, 1,
-					mnl_socket_get_portid(nl), NULL, NULL);
+		rc = n < 0 ? -1
+			   : mnl_cb_run(reply, n, 1, mnl_socket_get_portid(nl),
+					NULL, NULL);
 	}
 	rc = rc < 0 ? -errno : 0;
 	mnl_socket_close(nl);

@@ -25,9 +25,9 @@ static void *new_netns(void *arg)
 {
 	int *fd = arg;
 
-	*fd = unshare(CLONE_NEWNET) ? -errno :
-				      open("/proc/thread-self/ns/net",
-					   O_RDONLY | O_CLOEXEC);
+	*fd = unshare(CLONE_NEWNET)
+		      ? -errno
+		      : open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
 	return NULL;
 }
 
@@ -66,8 +66,8 @@ static int create_veth(const char *name, int netns)
 	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buffer);
 
 	nlh->nlmsg_type = RTM_NEWLINK;
-	nlh->nlmsg_flags = NLM_F_REQUEST | NLM_F_CREATE | NLM_F_EXCL |
-			   NLM_F_ACK;
+	nlh->nlmsg_flags =
+		NLM_F_REQUEST | NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK;
 	mnl_nlmsg_put_extra_header(nlh, sizeof(struct ifinfomsg));
 	put_veth(nlh, name, netns);
 	return netlink_request(nlh);

@@ -17,10 +17,10 @@
 
 #include "queue.h"
 
-#define RING 2048
+#define RING	   2048
 #define QUEUES_MAX 128
 /* What user space may be busy with while the kernel fills the rest. */
-#define SLACK 64
+#define SLACK	   64
 
 struct queue {
 	struct xsk_socket *xsk;
@@ -186,8 +186,8 @@ static int serve(struct queues *q, const struct xdv_iface *iface, __u32 id)
 	queue->row = iface->slot * XDV_MAX_QUEUES + id;
 	queue->wanted = true;
 	rc = open_socket(q, queue, iface->name, id,
-			 iface->mode == XDV_MODE_NATIVE ? XDP_FLAGS_DRV_MODE :
-							  XDP_FLAGS_SKB_MODE);
+			 iface->mode == XDV_MODE_NATIVE ? XDP_FLAGS_DRV_MODE
+							: XDP_FLAGS_SKB_MODE);
 	if (rc) {
 		free(queue);
 		return rc;
@@ -439,8 +439,8 @@ unsigned int queues_receive(struct queues *q, struct packet **packets,
 	unsigned int i, n = 0;
 
 	for (i = 0; i < q->count && n < max; i++)
-		n += receive(q, q->queue[(q->next + i) % q->count],
-			     packets + n, max - n);
+		n += receive(q, q->queue[(q->next + i) % q->count], packets + n,
+			     max - n);
 	q->next++;
 	/* Awake for nothing: a device went, or a queue has been drained. */
 	if (!n)

@@ -22,7 +22,7 @@
 #include "ruleset.h"
 
 #define SCRATCH(field) ((int)offsetof(struct xdv_scratch, field))
-#define CTX(field) ((int)offsetof(struct xdp_md, field))
+#define CTX(field)     ((int)offsetof(struct xdp_md, field))
 
 static int by_priority(const void *a, const void *b)
 {
@@ -65,8 +65,7 @@ static void emit_prologue(struct insns *is, const struct state *s)
 	insns_add(is, INSN_EXIT());
 	insns_add(is, INSN_MOV64_REG(BPF_REG_9, BPF_REG_0));
 	insns_add(is, INSN_LDX_MEM(BPF_W, BPF_REG_7, BPF_REG_6, CTX(data)));
-	insns_add(is,
-		  INSN_LDX_MEM(BPF_W, BPF_REG_8, BPF_REG_6, CTX(data_end)));
+	insns_add(is, INSN_LDX_MEM(BPF_W, BPF_REG_8, BPF_REG_6, CTX(data_end)));
 }
 
 /* A packet that comes back from another set's program starts anew. */
@@ -161,8 +160,7 @@ static int emit_rule(struct insns *is, const struct state *s,
 	emit_match(is, s, rule->id, position, oif);
 	for (i = 0; i < f.count && !is->error; i++) {
 		if (is->count - f.at[i] - 1 > INT16_MAX) {
-			snprintf(err, errlen, "'%s' is too long",
-				 rule->filter);
+			snprintf(err, errlen, "'%s' is too long", rule->filter);
 			return -E2BIG;
 		}
 		is->insn[f.at[i]].off = is->count - f.at[i] - 1;
@@ -173,7 +171,8 @@ static int emit_rule(struct insns *is, const struct state *s,
 static int load(struct insns *is, char *err, size_t errlen)
 {
 	static char log[1 << 20];
-	/* A tail call needs the same type as its caller's, which libbpf sets. */
+	/* A tail call needs the same type as its caller's, which libbpf sets.
+	 */
 	LIBBPF_OPTS(bpf_prog_load_opts, opts, .expected_attach_type = BPF_XDP);
 	int fd;
 
@@ -187,7 +186,8 @@ static int load(struct insns *is, char *err, size_t errlen)
 	fputs(log, stderr);
 	if (fd < 0)
 		snprintf(err, errlen,
-			 "the kernel refuses the rules' program (%zu instructions): %s",
+			 "the kernel refuses the rules' program (%zu "
+			 "instructions): %s",
 			 is->count, strerror(-fd));
 	return fd;
 }
@@ -295,8 +295,8 @@ int ruleset_add(struct state *s, struct xdv_rule *rule, char *err,
 	rc = bpf_map_update_elem(s->rules, &rule->id, rule, BPF_NOEXIST);
 	if (rc) {
 		snprintf(err, errlen, "cannot store the rule: %s",
-			 rc == -E2BIG ? "512 rules are the most" :
-					strerror(-rc));
+			 rc == -E2BIG ? "512 rules are the most"
+				      : strerror(-rc));
 		return rc;
 	}
 	rc = swap(s, err, errlen);

@@ -15,15 +15,16 @@ int open_state(struct state *s, enum state_open how)
 	int err = state_open(s, pin_dir, how);
 
 	if (err == -ENOENT)
-		return fail(1,
-			    "not ready: nothing is attached in this network namespace; try 'xdivert attach IFACE'");
+		return fail(1, "not ready: nothing is attached in this network "
+			       "namespace; try 'xdivert attach IFACE'");
 	if (err == -EPROTO)
 		return fail(1,
-			    "%s was made by another version of xdivert; detach with that one, or 'rm -r' it",
+			    "%s was made by another version of xdivert; detach "
+			    "with that one, or 'rm -r' it",
 			    s->dir);
 	if (err)
-		return fail(1, "cannot open the pinned state in %s: %s",
-			    s->dir, strerror(-err));
+		return fail(1, "cannot open the pinned state in %s: %s", s->dir,
+			    strerror(-err));
 	return 0;
 }
 

@@ -146,7 +146,8 @@ static int choose_dir(struct state *s, const char *pin_dir, bool create)
 	if (pin_dir && *pin_dir)
 		snprintf(parent, sizeof(parent), "%s", pin_dir);
 	else
-		snprintf(parent, sizeof(parent), "%s/xdivert", bpffs(path, sizeof(path)));
+		snprintf(parent, sizeof(parent), "%s/xdivert",
+			 bpffs(path, sizeof(path)));
 	compartment_name(name, sizeof(name));
 	if (snprintf(s->dir, sizeof(s->dir), "%s/%s", parent, name) >=
 	    (int)sizeof(s->dir))
@@ -210,7 +211,8 @@ static int pin_object(struct state *s, struct xdp_ingress *skel)
 	struct bpf_map *map;
 	int err = 0, fd;
 
-	bpf_object__for_each_map(map, skel->obj) {
+	bpf_object__for_each_map(map, skel->obj)
+	{
 		if (strncmp(bpf_map__name(map), "xdv_", 4) || err ||
 		    map == skel->maps.xdv_rules)
 			continue;
@@ -230,8 +232,8 @@ static __u64 netns_cookie(void)
 	socklen_t size = sizeof(cookie);
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
-	if (fd >= 0 && getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie,
-				  &size))
+	if (fd >= 0 &&
+	    getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &size))
 		cookie = 0;
 	if (fd >= 0)
 		close(fd);
@@ -347,9 +349,15 @@ int state_open(struct state *s, const char *pin_dir, enum state_open how)
 {
 	int err;
 
-	*s = (struct state){.lock = -1, .stats = -1, .control = -1,
-			    .ifaces = -1, .queues = -1, .xsks = -1,
-			    .recent = -1, .stages = -1, .scratch = -1,
+	*s = (struct state){.lock = -1,
+			    .stats = -1,
+			    .control = -1,
+			    .ifaces = -1,
+			    .queues = -1,
+			    .xsks = -1,
+			    .recent = -1,
+			    .stages = -1,
+			    .scratch = -1,
 			    .rules = -1};
 	err = choose_dir(s, pin_dir, how == STATE_CREATE);
 	if (!err)
@@ -378,8 +386,8 @@ void state_close(struct state *s)
 	if (s->shared)
 		munmap(s->shared, sizeof(*s->shared));
 	if (s->occupancy)
-		munmap(s->occupancy, XDV_MAX_IFACES * XDV_MAX_QUEUES *
-					     sizeof(*s->occupancy));
+		munmap(s->occupancy,
+		       XDV_MAX_IFACES * XDV_MAX_QUEUES * sizeof(*s->occupancy));
 	s->shared = NULL;
 	s->occupancy = NULL;
 	close_fd(&s->stats);

@@ -12,20 +12,20 @@
 #include "filter.h"
 #include "insn.h"
 
-#define A BPF_REG_0
-#define X BPF_REG_1
-#define T1 BPF_REG_2
-#define T2 BPF_REG_3
-#define DATA BPF_REG_7
-#define END BPF_REG_8
+#define A	   BPF_REG_0
+#define X	   BPF_REG_1
+#define T1	   BPF_REG_2
+#define T2	   BPF_REG_3
+#define DATA	   BPF_REG_7
+#define END	   BPF_REG_8
 /* What the verifier lets a packet pointer move. */
 #define OFFSET_MAX 0xfff0u
 /* The scratch words M[], below what the program around us keeps. */
-#define MEM(k) (-16 - 4 * (int)((k) + 1))
+#define MEM(k)	   (-16 - 4 * (int)((k) + 1))
 
 /* A classic instruction, the filter's outcome, or the code's end. */
 #define TO_FALSE (-1)
-#define TO_TRUE (-2)
+#define TO_TRUE	 (-2)
 
 struct jump {
 	size_t at; /* eBPF position */
@@ -182,8 +182,8 @@ static void add_shift(struct translation *t, unsigned int op, bool by_x,
 		      __u32 k)
 {
 	if (!by_x) {
-		add(t, k > 31 ? INSN_MOV32_IMM(A, 0) :
-				INSN_ALU32_IMM(op, A, k));
+		add(t,
+		    k > 31 ? INSN_MOV32_IMM(A, 0) : INSN_ALU32_IMM(op, A, k));
 		return;
 	}
 	add(t, INSN_JMP32_IMM(BPF_JLE, X, 31, 2));
@@ -209,8 +209,7 @@ static int translate_alu(struct translation *t, unsigned int code, __u32 k)
 		if (!by_x && !k)
 			return -EINVAL;
 		if (by_x)
-			add_jump(t, INSN_JMP32_IMM(BPF_JEQ, X, 0, 0),
-				 TO_FALSE);
+			add_jump(t, INSN_JMP32_IMM(BPF_JEQ, X, 0, 0), TO_FALSE);
 	}
 	add(t, by_x ? INSN_ALU32_REG(op, A, X) : INSN_ALU32_IMM(op, A, k));
 	return 0;
@@ -262,8 +261,7 @@ static int translate_one(struct translation *t)
 		if (k >= BPF_MEMWORDS)
 			return -EINVAL;
 		add(t, INSN_STX_MEM(BPF_W, BPF_REG_10,
-				    BPF_CLASS(code) == BPF_ST ? A : X,
-				    MEM(k)));
+				    BPF_CLASS(code) == BPF_ST ? A : X, MEM(k)));
 		return 0;
 	case BPF_ALU:
 		return translate_alu(t, code, k);
@@ -272,8 +270,8 @@ static int translate_one(struct translation *t)
 	case BPF_RET:
 		return translate_ret(t, code, k);
 	}
-	add(t, BPF_MISCOP(code) == BPF_TAX ? INSN_MOV32_REG(X, A) :
-					     INSN_MOV32_REG(A, X));
+	add(t, BPF_MISCOP(code) == BPF_TAX ? INSN_MOV32_REG(X, A)
+					   : INSN_MOV32_REG(A, X));
 	return 0;
 }
 
@@ -334,9 +332,10 @@ static int finish(struct translation *t)
 	for (i = 0; i < t->jumps; i++) {
 		if (t->jump[i].target >= (int)t->in->bf_len)
 			return -EINVAL;
-		to = t->jump[i].target == TO_TRUE  ? yes :
-		     t->jump[i].target == TO_FALSE ? no :
-						     t->start[t->jump[i].target];
+		to = t->jump[i].target == TO_TRUE ? yes
+		     : t->jump[i].target == TO_FALSE
+			     ? no
+			     : t->start[t->jump[i].target];
 		if (to - t->jump[i].at - 1 > INT16_MAX)
 			return -E2BIG;
 		t->out->insn[t->jump[i].at].off = to - t->jump[i].at - 1;

@@ -21,21 +21,21 @@
 
 #define XDV_MAX_IFACES 64
 #define XDV_MAX_QUEUES 64 /* receive queues of one interface */
-#define XDV_MAX_RULES 512
-#define XDV_NAME_LEN 32
+#define XDV_MAX_RULES  512
+#define XDV_NAME_LEN   32
 
 /* A UMEM frame is one element of xdv_umem. */
 #define XDV_FRAME_SIZE 4096
-#define XDV_FRAMES 8192
+#define XDV_FRAMES     8192
 /* The IP header starts in the first 512 bytes of its frame ... */
-#define XDV_HEAD_MAX 512
+#define XDV_HEAD_MAX   512
 /* ... and is followed by at most this: what a live frame holds beside its
  * Ethernet header (a page less headroom and skb_shared_info, kernel 5.18+).
  */
 #define XDV_PACKET_MAX 3328
 
 #define XDV_INFLIGHT 1024 /* injections in flight per handle, power of two */
-#define XDV_RECENT 1024	  /* completions that xdv_recent remembers */
+#define XDV_RECENT   1024 /* completions that xdv_recent remembers */
 
 /* In front of a diverted frame, in its XDP metadata area. */
 struct xdv_meta {
@@ -96,14 +96,15 @@ struct xdv_stats {
 struct xdv_control {
 	__u64 abi;	  /* XDV_ABI of whoever created the maps */
 	__u64 netns;	  /* its cookie: a new namespace may bear an old name */
-	__u64 generation; /* of the rules; bumped before a packet can see them */
+	__u64 generation; /* of the rules; bumped before a packet can see them
+			   */
 	__u64 next_injection;
 	__u64 completions; /* ever written to xdv_recent */
 	__u64 originated;  /* made in user space, not received */
 	__u64 dropped;	   /* by a callout */
 	__u64 abandoned;   /* part of dropped: lost with a daemon that died */
-	__u64 refused;	   /* injections that never reached the kernel: failed */
-	__u64 unknown;	   /* injections whose fate stayed unknown: failed */
+	__u64 refused; /* injections that never reached the kernel: failed */
+	__u64 unknown; /* injections whose fate stayed unknown: failed */
 	__u32 next_rule;
 	__u32 daemon_pid;
 };
@@ -154,7 +155,7 @@ struct xdv_desc {
 	__u64 id;
 	__u64 context;
 	__u64 submitted;
-	__u32 frame; /* element of xdv_umem */
+	__u32 frame;  /* element of xdv_umem */
 	__u16 offset; /* of the IP header in it */
 	__u16 len;    /* of the IP packet */
 	__u32 ifindex;

@@ -37,10 +37,10 @@ static int unescape(const char *text, uint8_t *out)
 			out[n++] = byte;
 			text += 2;
 		} else if (*text && strchr("nrt\\", *text)) {
-			out[n++] = *text == 'n' ? '\n' :
-				   *text == 'r' ? '\r' :
-				   *text == 't' ? '\t' :
-						  '\\';
+			out[n++] = *text == 'n'	  ? '\n'
+				   : *text == 'r' ? '\r'
+				   : *text == 't' ? '\t'
+						  : '\\';
 		} else {
 			return -1;
 		}
@@ -68,12 +68,14 @@ static int parse(int argc, char **argv, void **state, char *err, size_t errlen)
 		return 0;
 	if (from < 0 || to < 0)
 		snprintf(err, errlen,
-			 "replace: too long, or a bad escape (\\xNN \\n \\r \\t \\\\)");
+			 "replace: too long, or a bad escape (\\xNN \\n \\r "
+			 "\\t \\\\)");
 	else if (!from)
 		snprintf(err, errlen, "replace: OLD is empty");
 	else
 		snprintf(err, errlen,
-			 "replace: OLD has %d bytes and NEW %d; they must have the same length",
+			 "replace: OLD has %d bytes and NEW %d; they must have "
+			 "the same length",
 			 from, to);
 	free(r);
 	*state = NULL;

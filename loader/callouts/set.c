@@ -21,7 +21,8 @@ struct field {
 	const char *name;
 	unsigned int min, max; /* 0, 0: an address */
 	uint8_t protocol;      /* 0: the IP header */
-	void (*write)(const struct set *s, uint8_t *ip, const struct headers *h);
+	void (*write)(const struct set *s, uint8_t *ip,
+		      const struct headers *h);
 	unsigned int offset;
 };
 
@@ -159,7 +160,8 @@ static int parse(int argc, char **argv, void **state, char *err, size_t errlen)
 			s->field = &fields[i];
 	if (!s->field) {
 		snprintf(err, errlen,
-			 "set: no field '%s'; there are ip.src ip.dst ip.dscp ip.ttl tcp.sport tcp.dport udp.sport udp.dport",
+			 "set: no field '%s'; there are ip.src ip.dst ip.dscp "
+			 "ip.ttl tcp.sport tcp.dport udp.sport udp.dport",
 			 argv[1]);
 		rc = -EINVAL;
 	} else {

@@ -14,7 +14,7 @@
 #include "insn.h"
 #include "unit.h"
 
-#define PACKETS 400
+#define PACKETS	   400
 #define PACKET_MAX 200
 
 static const char *const expressions[] = {
@@ -138,8 +138,8 @@ static uint8_t any_protocol(unsigned int *seed)
 static void put_ipv4(struct packet_data *p, unsigned int *seed,
 		     uint8_t protocol)
 {
-	uint8_t ip[60] = {0x45, 0, 0, 84, 0, 0, 0, 0, 64, 0, 0, 0,
-			  10,	0, 0, 1,  10, 0, 0, 2};
+	uint8_t ip[60] = {0x45, 0, 0,  84, 0, 0, 0,  0, 64, 0,
+			  0,	0, 10, 0,  0, 1, 10, 0, 0,  2};
 	uint32_t words = rand_r(seed) % 4 ? 5 : 5 + rand_r(seed) % 10;
 
 	ip[0] = 0x40 | words;
@@ -301,9 +301,9 @@ static void test_loops_are_refused(void **state)
 	char err[256];
 
 	(void)state;
-	assert_int_equal(filter_compile("ip6 protochain 6", &classic, err,
-					sizeof(err)),
-			 0);
+	assert_int_equal(
+		filter_compile("ip6 protochain 6", &classic, err, sizeof(err)),
+		0);
 	assert_int_equal(filter_translate(&classic, &is), -ENOTSUP);
 	insns_free(&is);
 	pcap_freecode(&classic);

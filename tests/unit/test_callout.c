@@ -108,10 +108,11 @@ static void test_verdicts(void **state)
 static void test_random_packets(void **state)
 {
 	static const char *const texts[] = {
-		"set ip.src 1.2.3.4",  "set ip.dst fd00::1", "set ip.dscp 63",
-		"set ip.ttl 1",	       "set tcp.sport 1",    "set tcp.dport 65535",
-		"set udp.sport 1",     "set udp.dport 0",    "replace a b",
-		"replace '\\x00' '\\xff'",
+		"set ip.src 1.2.3.4", "set ip.dst fd00::1",
+		"set ip.dscp 63",     "set ip.ttl 1",
+		"set tcp.sport 1",    "set tcp.dport 65535",
+		"set udp.sport 1",    "set udp.dport 0",
+		"replace a b",	      "replace '\\x00' '\\xff'",
 	};
 	struct callout *callouts[ARRAY_SIZE(texts)];
 	unsigned int seed = 6;

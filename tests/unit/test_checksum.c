@@ -55,10 +55,9 @@ static uint16_t sum_of_all(const uint8_t *ip, uint32_t len,
 {
 	uint32_t left = len - h->transport;
 
-	return csum_fold(csum_add(h->protocol == IPPROTO_ICMP ?
-					  0 :
-					  csum_pseudo(ip, h, left),
-				  ip + h->transport, left));
+	return csum_fold(csum_add(
+		h->protocol == IPPROTO_ICMP ? 0 : csum_pseudo(ip, h, left),
+		ip + h->transport, left));
 }
 
 /* Summing a packet with its checksum gives zero. */

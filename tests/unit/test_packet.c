@@ -21,50 +21,88 @@ static const struct {
 	{"empty", "", 0, -EINVAL, {0}},
 	{"version 0", "00", 40, -EINVAL, {0}},
 	{"version 5", "55", 40, -EINVAL, {0}},
-	{"IPv4, shorter than its header", "450000130000000040fd", 19, -EINVAL,
+	{"IPv4, shorter than its header",
+	 "450000130000000040fd",
+	 19,
+	 -EINVAL,
 	 {0}},
 	{"IPv4, header length 16", "440000140000000040fd", 20, -EINVAL, {0}},
-	{"IPv4, total length too long", "450000150000000040fd", 20, -EINVAL,
+	{"IPv4, total length too long",
+	 "450000150000000040fd",
+	 20,
+	 -EINVAL,
 	 {0}},
-	{"IPv4, total length too short", "450000140000000040fd", 21, -EINVAL,
+	{"IPv4, total length too short",
+	 "450000140000000040fd",
+	 21,
+	 -EINVAL,
 	 {0}},
-	{"IPv4, options past the end", "4f0000140000000040fd", 20, -EINVAL,
+	{"IPv4, options past the end",
+	 "4f0000140000000040fd",
+	 20,
+	 -EINVAL,
 	 {0}},
-	{"IPv4, unknown protocol", "450000180000000040fd", 24, 0,
+	{"IPv4, unknown protocol",
+	 "450000180000000040fd",
+	 24,
+	 0,
 	 {4, 253, false, 0, 0}},
 	{"IPv4, UDP", "4500001e000000004011", 30, 0, {4, 17, false, 20, 28}},
-	{"IPv4, UDP, 7 bytes", "4500001b000000004011", 27, 0,
+	{"IPv4, UDP, 7 bytes",
+	 "4500001b000000004011",
+	 27,
+	 0,
 	 {4, 17, false, 0, 0}},
-	{"IPv4, UDP behind options", "460000220000000040110000"
-				     "0000000000000000",
-	 34, 0, {4, 17, false, 24, 32}},
-	{"IPv4, first fragment", "4500001e000020004011", 30, 0,
+	{"IPv4, UDP behind options",
+	 "460000220000000040110000"
+	 "0000000000000000",
+	 34,
+	 0,
+	 {4, 17, false, 24, 32}},
+	{"IPv4, first fragment",
+	 "4500001e000020004011",
+	 30,
+	 0,
 	 {4, 17, false, 20, 28}},
-	{"IPv4, later fragment", "4500001e000000014011", 30, 0,
+	{"IPv4, later fragment",
+	 "4500001e000000014011",
+	 30,
+	 0,
 	 {4, 17, true, 0, 0}},
 	{"IPv4, ICMP", "4500001d000000004001", 29, 0, {4, 1, false, 20, 28}},
 	{"IPv4, TCP, 20 bytes",
 	 "45000029000000004006000000000000"
 	 "00000000000000000000000000000000"
 	 "50",
-	 41, 0, {4, 6, false, 20, 40}},
+	 41,
+	 0,
+	 {4, 6, false, 20, 40}},
 	{"IPv4, TCP, data offset past the end",
 	 "45000029000000004006000000000000"
 	 "00000000000000000000000000000000"
 	 "60",
-	 41, 0, {4, 6, false, 0, 0}},
+	 41,
+	 0,
+	 {4, 6, false, 0, 0}},
 	{"IPv4, TCP, data offset 4",
 	 "45000029000000004006000000000000"
 	 "00000000000000000000000000000000"
 	 "40",
-	 41, 0, {4, 6, false, 0, 0}},
-	{"IPv4, TCP, 19 bytes", "45000027000000004006", 39, 0,
+	 41,
+	 0,
 	 {4, 6, false, 0, 0}},
-	{"IPv6, shorter than its header", "6000000000001140", 39, -EINVAL,
-	 {0}},
+	{"IPv4, TCP, 19 bytes",
+	 "45000027000000004006",
+	 39,
+	 0,
+	 {4, 6, false, 0, 0}},
+	{"IPv6, shorter than its header", "6000000000001140", 39, -EINVAL, {0}},
 	{"IPv6, payload length wrong", "6000000000091140", 48, -EINVAL, {0}},
 	{"IPv6, UDP", "6000000000081140", 48, 0, {6, 17, false, 40, 48}},
-	{"IPv6, no next header", "6000000000003b40", 40, 0,
+	{"IPv6, no next header",
+	 "6000000000003b40",
+	 40,
+	 0,
 	 {6, 59, false, 0, 0}},
 	{"IPv6, ICMPv6", "6000000000083a40", 48, 0, {6, 58, false, 40, 48}},
 };
@@ -110,7 +148,8 @@ static void test_parse(void **state)
 			continue;
 		assert_int_equal(h.version, cases[i].want.version);
 		assert_int_equal(h.protocol, cases[i].want.protocol);
-		assert_int_equal(h.later_fragment, cases[i].want.later_fragment);
+		assert_int_equal(h.later_fragment,
+				 cases[i].want.later_fragment);
 		assert_int_equal(h.transport, cases[i].want.transport);
 		assert_int_equal(h.payload, cases[i].want.payload);
 	}
@@ -201,7 +240,8 @@ static void test_random(void **state)
 			data[2] = 0;
 			data[3] = len;
 		} else {
-			static const uint8_t next[] = {0, 43, 44, 51, 60, 6, 17};
+			static const uint8_t next[] = {0,  43, 44, 51,
+						       60, 6,  17};
 
 			data[0] = 0x60;
 			data[4] = 0;
