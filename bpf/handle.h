@@ -43,12 +43,27 @@ static __always_inline struct xdv_desc *desc_at(__u32 position)
 	return bpf_map_lookup_elem(&xdv_inflight, &key);
 }
 
+/* A memory of injections, for all handles of the host; user space keeps it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, XDV_INJECTED);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct xdv_injected);
+} xdv_injected XDV_SHARED;
+
+/* Where an injection counts; other compartments share the common row. */
+static __always_inline struct xdv_stats *target_stats(struct xdv_desc *desc)
+{
+	return stats_of(desc->compartment ? 0 : desc->ifindex);
+}
+
 /* Write the one completion of desc. */
 static __always_inline void complete(struct xdv_desc *desc, __u32 position,
 				     __s32 status, __u32 reason,
 				     const struct bpf_fib_lookup *fib)
 {
-	struct xdv_stats *stats = stats_of(desc->ifindex);
+	struct xdv_stats *stats = target_stats(desc);
 	struct xdv_completion *c, *recent;
 	struct xdv_control *control;
 	__u32 key = 0;

@@ -94,6 +94,27 @@ static __always_inline void decrement_ttl(void *l3, void *end, __u8 family)
 		ip6->hop_limit--;
 }
 
+/* Write the packet and read its header; -1 if it is not what desc says. */
+static __always_inline int place(struct xdp_md *ctx,
+				 const struct xdv_desc *desc,
+				 struct route_key *key,
+				 struct bpf_fib_lookup *fib)
+{
+	struct ethhdr *eth;
+	void *end;
+
+	if (write_packet(ctx, desc))
+		return -1;
+	eth = (void *)(long)ctx->data;
+	end = (void *)(long)ctx->data_end;
+	if ((void *)(eth + 1) > end || route_key(eth + 1, end, key, fib) ||
+	    key->len != desc->len)
+		return -1;
+	eth->h_proto = key->family == AF_INET ? bpf_htons(ETH_P_IP)
+					      : bpf_htons(ETH_P_IPV6);
+	return 0;
+}
+
 /* The frame for desc; status 0, or why there is none. */
 static __always_inline struct refusal build(struct xdp_md *ctx,
 					    const struct xdv_desc *desc,
@@ -104,12 +125,7 @@ static __always_inline struct refusal build(struct xdp_md *ctx,
 	void *end;
 	long rc;
 
-	if (write_packet(ctx, desc))
-		return refused(-EINVAL, XDV_REASON_BAD_PACKET);
-	eth = (void *)(long)ctx->data;
-	end = (void *)(long)ctx->data_end;
-	if ((void *)(eth + 1) > end || route_key(eth + 1, end, &key, fib) ||
-	    key.len != desc->len)
+	if (place(ctx, desc, &key, fib))
 		return refused(-EINVAL, XDV_REASON_BAD_PACKET);
 	if (desc->flags & XDV_DESC_DECREMENT_TTL && key.ttl <= 1)
 		return refused(-ETIME, XDV_REASON_HOP_LIMIT);
@@ -120,13 +136,43 @@ static __always_inline struct refusal build(struct xdp_md *ctx,
 		return fib_refusal(rc);
 	if (fib->ifindex != desc->ifindex)
 		return refused(-ENETUNREACH, XDV_REASON_FIB_NOT_FWDED);
+	eth = (void *)(long)ctx->data;
+	end = (void *)(long)ctx->data_end;
+	if ((void *)(eth + 1) > end)
+		return refused(-EINVAL, XDV_REASON_BAD_PACKET);
 	if (desc->flags & XDV_DESC_DECREMENT_TTL)
 		decrement_ttl(eth + 1, end, key.family);
 	__builtin_memcpy(eth->h_dest, fib->dmac, ETH_ALEN);
 	__builtin_memcpy(eth->h_source, fib->smac, ETH_ALEN);
-	eth->h_proto = key.family == AF_INET ? bpf_htons(ETH_P_IP)
-					     : bpf_htons(ETH_P_IPV6);
 	return refused(0, XDV_REASON_NONE);
+}
+
+/* Into the local stack, as if the interface had received it. */
+static __always_inline int pass(struct xdp_md *ctx, struct xdv_desc *desc,
+				__u32 position, struct xdv_stats *stats,
+				struct bpf_fib_lookup *fib)
+{
+	struct xdv_control *control;
+	struct route_key key = {};
+	struct ethhdr *eth;
+	__u32 zero = 0;
+
+	control = bpf_map_lookup_elem(&xdv_control, &zero);
+	if (!control || place(ctx, desc, &key, fib)) {
+		complete(desc, position, -EINVAL, XDV_REASON_BAD_PACKET, NULL);
+		return XDP_DROP;
+	}
+	eth = (void *)(long)ctx->data;
+	if ((void *)(eth + 1) > (void *)(long)ctx->data_end) {
+		complete(desc, position, -EINVAL, XDV_REASON_BAD_PACKET, NULL);
+		return XDP_DROP;
+	}
+	__builtin_memcpy(eth->h_dest, desc->mac, ETH_ALEN);
+	__builtin_memcpy(eth->h_source, control->mac, ETH_ALEN);
+	desc->state = XDV_DESC_PASSED;
+	if (stats)
+		stats->completed++;
+	return XDP_PASS;
 }
 
 SEC("xdp")
@@ -146,9 +192,11 @@ int xdv_inject(struct xdp_md *ctx)
 		return XDP_DROP;
 	xdv_ring.consumer = position + 1;
 	xdv_ring.cpu = bpf_get_smp_processor_id();
-	stats = stats_of(desc->ifindex);
+	stats = target_stats(desc);
 	if (stats)
 		stats->injected++;
+	if (desc->flags & XDV_DESC_RECEIVE)
+		return pass(ctx, desc, position, stats, &fib);
 	refusal = build(ctx, desc, &fib);
 	if (refusal.reason == XDV_REASON_FIB_NOT_FWDED) {
 		/* No route, or is the interface down? An XDP program cannot

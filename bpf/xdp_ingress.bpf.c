@@ -59,8 +59,8 @@ int xdv_xdp_ingress(struct xdp_md *ctx)
 	return XDP_PASS;
 }
 
-/* 1 and the egress interface if the kernel would forward this packet. */
-static __always_inline __u32 forwarded(struct xdp_md *ctx, __u32 *oif)
+/* What the kernel would do with this packet, and where it would send it. */
+static __always_inline __u32 layer_of(struct xdp_md *ctx, __u32 *oif)
 {
 	void *data = (void *)(long)ctx->data;
 	void *end = (void *)(long)ctx->data_end;
@@ -70,26 +70,46 @@ static __always_inline __u32 forwarded(struct xdp_md *ctx, __u32 *oif)
 	long rc;
 
 	if ((void *)(eth + 1) > end)
-		return 0;
+		return XDV_LAYER_NONE;
 	if (eth->h_proto != bpf_htons(ETH_P_IP) &&
 	    eth->h_proto != bpf_htons(ETH_P_IPV6))
-		return 0;
+		return XDV_LAYER_NONE;
 	/* Broadcast and multicast frames are the kernel's. */
 	if (eth->h_dest[0] & 1)
-		return 0;
+		return XDV_LAYER_NONE;
 	if (route_key(eth + 1, end, &key, &fib))
-		return 0;
+		return XDV_LAYER_NONE;
 	if ((key.family == AF_INET) != (eth->h_proto == bpf_htons(ETH_P_IP)))
-		return 0;
-	if (key.ttl <= 1 || key.len > end - data - ETH_HLEN)
-		return 0;
+		return XDV_LAYER_NONE;
+	if (key.len > end - data - ETH_HLEN)
+		return XDV_LAYER_NONE;
 	fib.ifindex = ctx->ingress_ifindex;
 	rc = bpf_fib_lookup(ctx, &fib, sizeof(fib), 0);
+	if (rc == BPF_FIB_LKUP_RET_NOT_FWDED ||
+	    rc == BPF_FIB_LKUP_RET_FWD_DISABLED)
+		return XDV_LAYER_RECEIVE;
 	/* An unresolved neighbour does not make the packet any less ours. */
 	if (rc != BPF_FIB_LKUP_RET_SUCCESS && rc != BPF_FIB_LKUP_RET_NO_NEIGH)
-		return 0;
+		return XDV_LAYER_NONE;
+	/* The kernel answers for hops that end here. */
+	if (key.ttl <= 1)
+		return XDV_LAYER_NONE;
 	*oif = fib.ifindex;
-	return 1;
+	return XDV_LAYER_FORWARD;
+}
+
+/* In generic mode the hook sees what we put into the receive path. */
+static __always_inline bool injected_here(struct xdp_md *ctx)
+{
+	struct ethhdr *eth = (void *)(long)ctx->data;
+	struct xdv_control *control;
+	__u32 zero = 0;
+
+	control = bpf_map_lookup_elem(&xdv_control, &zero);
+	if (!control || (void *)(eth + 1) > (void *)(long)ctx->data_end)
+		return false;
+	return *(__u32 *)eth->h_source == *(__u32 *)control->mac &&
+	       *(__u16 *)(eth->h_source + 4) == *(__u16 *)(control->mac + 4);
 }
 
 static __always_inline int write_meta(struct xdp_md *ctx,
@@ -107,7 +127,7 @@ static __always_inline int write_meta(struct xdp_md *ctx,
 	meta->iif = s->iif;
 	meta->oif = s->oif;
 	meta->l3_offset = ETH_HLEN;
-	meta->flags = 0;
+	meta->layer = s->layer;
 	return 0;
 }
 
@@ -158,20 +178,23 @@ int xdv_xdp_divert(struct xdp_md *ctx)
 		return XDP_PASS;
 	if (!s->fib_done) {
 		s->oif = 0;
-		s->forwarded = forwarded(ctx, &s->oif);
+		s->layer = layer_of(ctx, &s->oif);
 		s->fib_done = 1;
 	}
-	if (!s->forwarded)
+	if (!s->layer)
 		return XDP_PASS;
-	if (s->want_oif && s->want_oif != s->oif) {
+	if (s->want_layer != s->layer ||
+	    (s->want_oif && s->want_oif != s->oif)) {
 		/* Not this rule's packet: on with the next. With fib_done
-		 * set the rules check the egress themselves, so a packet
-		 * comes back here at most once.
+		 * set the rules check layer and egress themselves, so a
+		 * packet comes back here at most once.
 		 */
 		s->start = s->position + 1;
 		bpf_tail_call(ctx, &xdv_stages, XDV_STAGE_RULES);
 		return XDP_PASS;
 	}
+	if (s->layer == XDV_LAYER_RECEIVE && injected_here(ctx))
+		return XDP_PASS;
 	return divert(ctx, s);
 }
 

@@ -12,20 +12,16 @@
 #include <xdp/libxdp.h>
 
 #include "attach.h"
+#include "error.h"
 #include "netdev.h"
+#include "ruleset.h"
+#include "state.h"
 #include "xdp_ingress.skel.h"
 
 #define ENTRY "xdv_xdp_ingress"
 
-static int say(char *err, size_t errlen, int code, const char *ifname,
-	       const char *what)
-{
-	snprintf(err, errlen, "%s: %s", ifname, what);
-	return code;
-}
-
 /* The next interface after *key that is in xdv_ifaces; false at the end. */
-static bool next_iface(const struct state *s, __u32 **previous, __u32 *key,
+static bool next_iface(const struct xdivert *s, __u32 **previous, __u32 *key,
 		       struct xdv_iface *iface)
 {
 	while (!bpf_map_get_next_key(s->ifaces, *previous, key)) {
@@ -37,7 +33,7 @@ static bool next_iface(const struct state *s, __u32 **previous, __u32 *key,
 }
 
 /* A free slot; two interfaces never share one. */
-static int free_slot(const struct state *s)
+static int free_slot(const struct xdivert *s)
 {
 	unsigned char used[XDV_MAX_IFACES] = {0};
 	__u32 key, *previous = NULL;
@@ -52,7 +48,7 @@ static int free_slot(const struct state *s)
 	return -ENOSPC;
 }
 
-static struct xdp_ingress *open_entry(const struct state *s)
+static struct xdp_ingress *open_entry(const struct xdivert *s)
 {
 	struct xdp_ingress *skel = xdp_ingress__open();
 
@@ -82,7 +78,7 @@ static bool dispatcher_works(void)
 	return libbpf_probe_bpf_prog_type(BPF_PROG_TYPE_EXT, NULL) == 1;
 }
 
-static int attach_dispatcher(const struct state *s, struct xdv_iface *iface)
+static int attach_dispatcher(const struct xdivert *s, struct xdv_iface *iface)
 {
 	enum xdp_attach_mode mode =
 		iface->mode == XDV_MODE_NATIVE ? XDP_MODE_NATIVE : XDP_MODE_SKB;
@@ -107,7 +103,7 @@ static int attach_dispatcher(const struct state *s, struct xdv_iface *iface)
 }
 
 /* The pinned entry program, loaded by the first who needs it. */
-static int entry_fd(const struct state *s)
+static int entry_fd(const struct xdivert *s)
 {
 	struct xdp_ingress *skel;
 	char path[320];
@@ -134,7 +130,7 @@ static void link_name(__u32 ifindex, char *name, size_t size)
 	snprintf(name, size, "link_%u", ifindex);
 }
 
-static int attach_link(const struct state *s, struct xdv_iface *iface)
+static int attach_link(const struct xdivert *s, struct xdv_iface *iface)
 {
 	LIBBPF_OPTS(bpf_link_create_opts, opts,
 		    .flags = iface->mode == XDV_MODE_NATIVE
@@ -162,7 +158,7 @@ static int attach_link(const struct state *s, struct xdv_iface *iface)
 	return err;
 }
 
-static int attach_mode(const struct state *s, struct xdv_iface *iface,
+static int attach_mode(const struct xdivert *s, struct xdv_iface *iface,
 		       __u32 mode)
 {
 	iface->mode = mode;
@@ -176,7 +172,7 @@ static bool driver_cannot(int err)
 	return err == -EOPNOTSUPP || err == -EINVAL || err == -ENOTSUP;
 }
 
-static int attach_iface(const struct state *s, struct xdv_iface *iface,
+static int attach_iface(const struct xdivert *s, struct xdv_iface *iface,
 			__u32 mode)
 {
 	int err;
@@ -188,84 +184,46 @@ static int attach_iface(const struct state *s, struct xdv_iface *iface,
 				  : err;
 }
 
-static int check_mtu(const char *ifname, char *err, size_t errlen)
+static int check_mtu(const char *ifname)
 {
 	int mtu = netdev_mtu(ifname);
 
 	if (mtu <= XDV_PACKET_MAX)
 		return mtu < 0 ? mtu : 0;
-	snprintf(err, errlen,
-		 "%s: MTU %d is more than a frame holds (%d); lower it with "
-		 "'ip link set %s mtu %d'",
-		 ifname, mtu, XDV_PACKET_MAX, ifname, XDV_PACKET_MAX);
-	return -EMSGSIZE;
+	return error_set(-EMSGSIZE,
+			 "%s: MTU %d is more than a frame holds (%d); lower it "
+			 "with 'ip link set %s mtu %d'",
+			 ifname, mtu, XDV_PACKET_MAX, ifname, XDV_PACKET_MAX);
 }
 
-static int explain(char *err, size_t errlen, int code, const char *ifname)
+static int explain(int code, const char *ifname)
 {
-	char text[128];
-
 	switch (code) {
 	case -EBUSY:
 	case -EEXIST:
-		say(err, errlen, code, ifname,
-		    "another XDP program is attached; see 'bpftool net'");
-		return -EBUSY;
+		return error_set(-EBUSY,
+				 "%s: another XDP program is attached; see "
+				 "'bpftool net'",
+				 ifname);
 	case -EOPNOTSUPP:
 	case -EINVAL:
-		return say(err, errlen, code, ifname,
-			   "the driver refuses XDP in this mode; try --mode "
-			   "generic");
+		return error_set(-EOPNOTSUPP,
+				 "%s: the driver refuses XDP in this mode; try "
+				 "--mode generic",
+				 ifname);
 	}
-	snprintf(text, sizeof(text), "cannot attach XDP: %s", strerror(-code));
-	return say(err, errlen, code, ifname, text);
+	return error_set(code, "%s: cannot attach XDP: %s", ifname,
+			 strerror(-code));
 }
 
 /* The slot's last user may have been served; this one is not yet. */
-static void forget_served(const struct state *s, const struct xdv_iface *iface)
+static void forget_served(const struct xdivert *s,
+			  const struct xdv_iface *iface)
 {
 	__u32 i;
 
 	for (i = 0; i < iface->queues; i++)
 		s->occupancy[iface->slot * XDV_MAX_QUEUES + i].limit = 0;
-}
-
-int hook_attach(struct state *s, const struct attach_request *request,
-		char *err, size_t errlen)
-{
-	struct xdv_iface iface = {.fail = request->fail};
-	const char *ifname = request->ifname;
-	int rc;
-
-	hook_prune(s);
-	iface.ifindex = if_nametoindex(ifname);
-	if (!iface.ifindex)
-		return say(err, errlen, -ENODEV, ifname, "no such interface");
-	if (!bpf_map_lookup_elem(s->ifaces, &iface.ifindex, &iface))
-		return say(err, errlen, -EEXIST, ifname,
-			   "already attached; 'xdivert detach' it first to "
-			   "change the mode");
-	rc = check_mtu(ifname, err, errlen);
-	if (rc)
-		return rc;
-	rc = free_slot(s);
-	if (rc < 0)
-		return say(err, errlen, rc, ifname,
-			   "64 interfaces are attached already");
-	iface.slot = rc;
-	iface.queues = netdev_rx_queues(ifname);
-	if (iface.queues > XDV_MAX_QUEUES)
-		iface.queues = XDV_MAX_QUEUES;
-	snprintf(iface.name, sizeof(iface.name), "%s", ifname);
-	rc = state_stats_row(s, iface.ifindex);
-	if (rc)
-		return explain(err, errlen, rc, ifname);
-	forget_served(s, &iface);
-	rc = attach_iface(s, &iface, request->mode);
-	if (rc)
-		return explain(err, errlen, rc, ifname);
-	rc = bpf_map_update_elem(s->ifaces, &iface.ifindex, &iface, BPF_ANY);
-	return rc ? explain(err, errlen, rc, ifname) : 0;
 }
 
 static int detach_dispatcher(const struct xdv_iface *iface)
@@ -284,7 +242,7 @@ static int detach_dispatcher(const struct xdv_iface *iface)
 }
 
 /* Unpinning alone would detach later, when the kernel frees the link. */
-static void detach_link(const struct state *s, const struct xdv_iface *iface)
+static void detach_link(const struct xdivert *s, const struct xdv_iface *iface)
 {
 	char name[32], path[320];
 	int fd;
@@ -299,7 +257,7 @@ static void detach_link(const struct state *s, const struct xdv_iface *iface)
 	state_unpin(s, name);
 }
 
-static int detach_iface(struct state *s, const struct xdv_iface *iface)
+static int detach_iface(struct xdivert *s, const struct xdv_iface *iface)
 {
 	int err = 0;
 
@@ -311,8 +269,77 @@ static int detach_iface(struct state *s, const struct xdv_iface *iface)
 	return err;
 }
 
+static int prepare(struct xdivert *s, const char *ifname,
+		   struct xdv_iface *iface)
+{
+	__u32 ifindex = if_nametoindex(ifname);
+	int rc;
+
+	if (!ifindex)
+		return error_set(-ENODEV, "%s: no such interface", ifname);
+	if (!bpf_map_lookup_elem(s->ifaces, &ifindex, iface))
+		return error_set(-EEXIST,
+				 "%s: already attached; 'xdivert detach' it "
+				 "first to change the mode",
+				 ifname);
+	rc = check_mtu(ifname);
+	if (rc)
+		return rc;
+	rc = free_slot(s);
+	if (rc < 0)
+		return error_set(rc, "%s: %d interfaces are attached already",
+				 ifname, XDV_MAX_IFACES);
+	iface->ifindex = ifindex;
+	iface->slot = rc;
+	iface->queues = netdev_rx_queues(ifname);
+	if (iface->queues > XDV_MAX_QUEUES)
+		iface->queues = XDV_MAX_QUEUES;
+	snprintf(iface->name, sizeof(iface->name), "%s", ifname);
+	return 0;
+}
+
+static int attach(struct xdivert *s, const char *ifname,
+		  const struct xdivert_attach_opts *opts)
+{
+	struct xdv_iface iface = {.fail = opts->fail};
+	int rc;
+
+	hook_prune(s);
+	rc = prepare(s, ifname, &iface);
+	if (rc)
+		return rc;
+	rc = state_stats_row(s, iface.ifindex);
+	if (rc)
+		return explain(rc, ifname);
+	forget_served(s, &iface);
+	rc = attach_iface(s, &iface, opts->mode);
+	if (rc)
+		return explain(rc, ifname);
+	rc = bpf_map_update_elem(s->ifaces, &iface.ifindex, &iface, BPF_ANY);
+	if (!rc)
+		return 0;
+	detach_iface(s, &iface);
+	return explain(rc, ifname);
+}
+
+int xdivert_attach(struct xdivert *x, const char *ifname,
+		   const struct xdivert_attach_opts *opts)
+{
+	static const struct xdivert_attach_opts none = {.sz = sizeof(none)};
+	int rc;
+
+	if (opts && opts->sz != sizeof(*opts))
+		return error_set(-EINVAL, "attach: options of another version");
+	rc = state_lock(x);
+	rc = rc ? rc : attach(x, ifname, opts ? opts : &none);
+	if (rc && !x->shared->next_rule)
+		state_remove_idle(x);
+	state_unlock(x);
+	return rc;
+}
+
 /* By its name now or, if it has gone, at the time of attach. */
-static bool find_iface(const struct state *s, const char *ifname,
+static bool find_iface(const struct xdivert *s, const char *ifname,
 		       struct xdv_iface *iface)
 {
 	__u32 key, *previous = NULL, ifindex = if_nametoindex(ifname);
@@ -325,20 +352,32 @@ static bool find_iface(const struct state *s, const char *ifname,
 	return false;
 }
 
-int hook_detach(struct state *s, const char *ifname, char *err, size_t errlen)
+static int detach(struct xdivert *s, const char *ifname)
 {
 	struct xdv_iface iface;
 	int rc;
 
 	if (!find_iface(s, ifname, &iface))
-		return say(err, errlen, -ENOENT, ifname,
-			   if_nametoindex(ifname) ? "xdivert is not attached"
-						  : "no such interface");
+		return error_set(-ENOENT, "%s: %s", ifname,
+				 if_nametoindex(ifname)
+					 ? "xdivert is not attached"
+					 : "no such interface");
 	rc = detach_iface(s, &iface);
-	return rc ? explain(err, errlen, rc, ifname) : 0;
+	return rc ? explain(rc, ifname) : 0;
 }
 
-int hook_detach_all(struct state *s)
+int xdivert_detach(struct xdivert *x, const char *ifname)
+{
+	int rc = state_lock(x);
+
+	rc = rc ? rc : detach(x, ifname);
+	if (!rc)
+		state_remove_idle(x);
+	state_unlock(x);
+	return rc;
+}
+
+static int detach_all(struct xdivert *s)
 {
 	struct xdv_iface iface;
 	int err = 0, rc;
@@ -348,12 +387,44 @@ int hook_detach_all(struct state *s)
 		if (bpf_map_lookup_elem(s->ifaces, &key, &iface))
 			break;
 		rc = detach_iface(s, &iface);
-		err = err ? err : rc;
+		if (rc)
+			err = explain(rc, iface.name);
 	}
-	return err;
+	rc = ruleset_flush(s);
+	return err ? err : rc;
 }
 
-int hook_count(const struct state *s)
+int xdivert_detach_all(struct xdivert *x)
+{
+	int rc = state_lock(x);
+
+	rc = rc ? rc : detach_all(x);
+	if (!rc)
+		state_remove_idle(x);
+	state_unlock(x);
+	return rc;
+}
+
+int xdivert_interfaces(struct xdivert *x, struct xdivert_interface *list, int n)
+{
+	__u32 key, *previous = NULL;
+	struct xdv_iface iface;
+	int count = 0;
+
+	while (next_iface(x, &previous, &key, &iface)) {
+		if (count < n) {
+			if_indextoname(key, iface.name);
+			list[count].iface = iface;
+			list[count].served = state_daemon_runs(x)
+						     ? state_served(x, &iface)
+						     : 0;
+		}
+		count++;
+	}
+	return count;
+}
+
+int hook_count(const struct xdivert *s)
 {
 	__u32 key, *previous = NULL;
 	struct xdv_iface iface;
@@ -364,7 +435,7 @@ int hook_count(const struct state *s)
 	return n;
 }
 
-void hook_prune(struct state *s)
+void hook_prune(struct xdivert *s)
 {
 	__u32 key, *previous = NULL;
 	char name[IF_NAMESIZE];

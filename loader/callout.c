@@ -6,10 +6,11 @@
 #include <string.h>
 
 #include "callout.h"
+#include "error.h"
 
 #define WORDS_MAX 16
 
-struct callout {
+struct xdivert_callout {
 	const struct callout_type *type;
 	void *state;
 };
@@ -69,33 +70,30 @@ static const struct callout_type *find(const char *name)
 	return NULL;
 }
 
-static int parse_words(int n, char **word, struct callout *c, char *err,
-		       size_t errlen)
+static int parse_words(int n, char **word, struct xdivert_callout *c)
 {
 	if (n < 1) {
-		snprintf(err, errlen, "a callout is empty or a quote is open");
-		return -EINVAL;
+		return error_set(-EINVAL,
+				 "a callout is empty or a quote is open");
 	}
 	c->type = find(word[0]);
 	if (!c->type) {
-		snprintf(err, errlen,
-			 "no callout '%s'; there are set, replace, drop, pass",
-			 word[0]);
+		error_set(-EINVAL,
+			  "no callout '%s'; there are set, replace, drop, pass",
+			  word[0]);
 		return -EINVAL;
 	}
-	return c->type->parse(n, word, &c->state, err, errlen);
+	return c->type->parse(n, word, &c->state);
 }
 
-int callout_parse(const char *text, struct callout **callout, char *err,
-		  size_t errlen)
+int xdivert_callout_parse(const char *text, struct xdivert_callout **callout)
 {
 	char *buffer = malloc(2 * strlen(text) + 2), *word[WORDS_MAX];
-	struct callout *c = calloc(1, sizeof(*c));
+	struct xdivert_callout *c = calloc(1, sizeof(*c));
 	int rc = -ENOMEM;
 
 	if (buffer && c)
-		rc = parse_words(split(text, buffer, word), word, c, err,
-				 errlen);
+		rc = parse_words(split(text, buffer, word), word, c);
 	free(buffer);
 	if (rc)
 		free(c);
@@ -104,12 +102,13 @@ int callout_parse(const char *text, struct callout **callout, char *err,
 	return rc;
 }
 
-enum verdict callout_run(const struct callout *callout, struct packet *p)
+enum xdivert_verdict xdivert_callout_run(const struct xdivert_callout *callout,
+					 struct xdivert_packet *p)
 {
 	return callout->type->run(callout->state, p);
 }
 
-void callout_free(struct callout *callout)
+void xdivert_callout_free(struct xdivert_callout *callout)
 {
 	if (!callout)
 		return;

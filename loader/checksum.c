@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* Internet checksums, RFC 1071; incremental ones, RFC 1624. */
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netinet/in.h>
 #include <string.h>
 
+#include "checksum.h"
 #include "packet.h"
 
 /* Sums are of 16-bit words in memory order, so byte order does not matter. */
@@ -39,7 +41,8 @@ uint16_t csum_fold(uint32_t sum)
 	return ~fold(sum);
 }
 
-uint32_t csum_pseudo(const uint8_t *ip, const struct headers *h, uint32_t len)
+uint32_t csum_pseudo(const uint8_t *ip, const struct xdivert_headers *h,
+		     uint32_t len)
 {
 	uint32_t words[2] = {htonl(len), htonl(h->protocol)};
 	uint32_t sum = h->version == 4 ? csum_add(0, ip + 12, 8)
@@ -48,7 +51,8 @@ uint32_t csum_pseudo(const uint8_t *ip, const struct headers *h, uint32_t len)
 	return fold(csum_add(sum, words, sizeof(words)));
 }
 
-void csum_update(uint8_t *sum, const void *from, const void *to, uint32_t len)
+void xdivert_checksum_update(void *sum, const void *from, const void *to,
+			     uint32_t len)
 {
 	uint16_t check;
 	uint32_t total, i;
@@ -76,7 +80,7 @@ void csum_ipv4(uint8_t *ip)
 }
 
 /* Where the transport checksum is, NULL if there is none to speak of. */
-static uint8_t *field(uint8_t *ip, const struct headers *h)
+static uint8_t *field(uint8_t *ip, const struct xdivert_headers *h)
 {
 	if (!h->transport)
 		return NULL;
@@ -92,7 +96,7 @@ static uint8_t *field(uint8_t *ip, const struct headers *h)
 	return NULL;
 }
 
-void csum_transport(uint8_t *ip, uint32_t len, const struct headers *h)
+void csum_transport(uint8_t *ip, uint32_t len, const struct xdivert_headers *h)
 {
 	uint32_t left = len - h->transport;
 	uint8_t *at = field(ip, h);
@@ -112,7 +116,7 @@ void csum_transport(uint8_t *ip, uint32_t len, const struct headers *h)
 	memcpy(at, &check, 2);
 }
 
-void csum_complete(uint8_t *ip, uint32_t len, const struct headers *h)
+void csum_complete(uint8_t *ip, uint32_t len, const struct xdivert_headers *h)
 {
 	uint8_t *at = field(ip, h);
 	uint16_t check;
@@ -122,4 +126,33 @@ void csum_complete(uint8_t *ip, uint32_t len, const struct headers *h)
 	memcpy(&check, at, 2);
 	if (check && check == csum_pseudo(ip, h, len - h->transport))
 		csum_transport(ip, len, h);
+}
+
+uint16_t xdivert_checksum(const void *data, uint32_t len, uint32_t sum)
+{
+	return csum_fold(csum_add(sum, data, len));
+}
+
+static void set_length(struct xdivert_packet *p)
+{
+	bool v4 = p->data[0] >> 4 == 4;
+	uint32_t len = v4 ? p->len : p->len - 40;
+
+	p->data[v4 ? 2 : 4] = len >> 8;
+	p->data[v4 ? 3 : 5] = len;
+}
+
+int xdivert_packet_finish(struct xdivert_packet *p)
+{
+	struct xdivert_headers h;
+
+	if (p->len < 20 || (p->data[0] >> 4 == 6 && p->len < 40))
+		return -EINVAL;
+	set_length(p);
+	if (xdivert_parse(p->data, p->len, &h))
+		return -EINVAL;
+	if (h.version == 4)
+		csum_ipv4(p->data);
+	csum_transport(p->data, p->len, &h);
+	return 0;
 }

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "state.h"
+#include <xdivert.h>
 
 #define EXIT_USAGE 2
 
@@ -25,14 +25,20 @@ int cmd_version(int argc, char **argv);
 /* One line to stderr, behind "xdivert: "; returns the code. */
 int fail(int code, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
-/* Open the state, or explain why there is none; 0 or an exit code. */
-int open_state(struct state *s, enum state_open how);
+void warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* Open the state, making it if asked, or explain why there is none; 0 or an
+ * exit code.
+ */
+int open_state(struct xdivert **x, bool create);
+/* A number in decimal that is in that range, or -1. */
+int parse_number(const char *text, long min, long max, long *value);
+/* --json alone, or nothing; 0 or an exit code. */
+int parse_json(int argc, char **argv, bool *json);
+struct cJSON;
+/* Print and free it. */
+void print_json(struct cJSON *o);
 /* The interface's name, or its number if it has gone. */
 const char *ifname_of(uint32_t ifindex, char *name);
-/* A sentence for a completion's status, a name for its reason and engine. */
-const char *status_text(int status);
-const char *reason_name(unsigned int reason);
-const char *engine_name(unsigned int engine);
 void print_completion(const struct xdv_completion *c, bool json);
 
 #endif

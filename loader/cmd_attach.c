@@ -5,9 +5,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <bpf/bpf.h>
-
-#include "attach.h"
 #include "cmd.h"
 
 #define SERVE_TRIES 2000 /* of a millisecond */
@@ -25,7 +22,8 @@ static int parse_mode(const char *word, unsigned int *mode)
 	return 0;
 }
 
-static int parse(int argc, char **argv, struct attach_request *r)
+static int parse(int argc, char **argv, struct xdivert_attach_opts *r,
+		 const char **ifname)
 {
 	static const struct option options[] = {
 		{"mode", required_argument, NULL, 'm'},
@@ -55,28 +53,32 @@ static int parse(int argc, char **argv, struct attach_request *r)
 	}
 	if (optind + 1 != argc)
 		return fail(EXIT_USAGE, "attach: name one interface");
-	r->ifname = argv[optind];
+	*ifname = argv[optind];
 	return 0;
 }
 
-/* A daemon that runs serves a new interface at once; wait until it does. */
-static void wait_for_daemon(const struct state *s, const char *ifname)
+static bool served(struct xdivert *x, const char *ifname)
 {
-	__u32 ifindex = if_nametoindex(ifname);
-	struct xdv_iface iface;
+	struct xdivert_interface list[XDV_MAX_IFACES];
+	int i, n = xdivert_interfaces(x, list, XDV_MAX_IFACES);
+
+	for (i = 0; i < n; i++)
+		if (!strcmp(list[i].iface.name, ifname))
+			return list[i].served == list[i].iface.queues;
+	return false;
+}
+
+/* A daemon that runs serves a new interface at once; wait until it does. */
+static void wait_for_daemon(struct xdivert *x, const char *ifname)
+{
 	int tries;
 
 	for (tries = 0; tries < SERVE_TRIES; tries++) {
-		if (!state_daemon_runs(s) ||
-		    bpf_map_lookup_elem(s->ifaces, &ifindex, &iface) ||
-		    state_served(s, &iface) == iface.queues)
+		if (!xdivert_daemon(x) || served(x, ifname))
 			return;
 		usleep(1000);
 	}
-	fprintf(stderr,
-		"xdivert: warning: %s: the daemon does not serve it yet; see "
-		"its messages\n",
-		ifname);
+	warn("%s: the daemon does not serve it yet; see its messages", ifname);
 }
 
 static bool forwarding(const char *family, const char *ifname)
@@ -94,37 +96,35 @@ static bool forwarding(const char *family, const char *ifname)
 	return digit != '0';
 }
 
-static void warn_about_forwarding(const char *ifname)
+static void warn_about(const char *ifname, unsigned int mode)
 {
-	if (forwarding("ipv4", ifname) || forwarding("ipv6", ifname))
-		return;
-	fprintf(stderr,
-		"xdivert: warning: %s: the kernel does not forward, so nothing "
-		"is diverted; try 'sysctl -w net.ipv4.ip_forward=1'\n",
-		ifname);
+	if (!forwarding("ipv4", ifname) && !forwarding("ipv6", ifname))
+		warn("%s: the kernel does not forward, so no forward rule "
+		     "matches; try 'sysctl -w net.ipv4.ip_forward=1'",
+		     ifname);
+	if (mode == XDV_MODE_GENERIC)
+		warn("%s: in generic mode, packets that a sender on this host "
+		     "left to segmentation offload are too big to be served; "
+		     "turn that off there (ethtool -K DEV tso off gso off)",
+		     ifname);
 }
 
 int cmd_attach(int argc, char **argv)
 {
-	struct attach_request request = {0};
-	struct state s;
-	char err[256] = "";
-	int rc = parse(argc, argv, &request);
+	struct xdivert_attach_opts opts = {.sz = sizeof(opts)};
+	const char *ifname = NULL;
+	struct xdivert *x;
+	int rc = parse(argc, argv, &opts, &ifname);
 
-	rc = rc ? rc : open_state(&s, STATE_CREATE);
+	rc = rc ? rc : open_state(&x, true);
 	if (rc)
 		return rc;
-	state_lock(&s);
-	if (hook_attach(&s, &request, err, sizeof(err)))
-		rc = fail(1, "%s", err);
-	if (rc && !hook_count(&s) && !state_daemon_runs(&s) &&
-	    !s.shared->next_rule)
-		state_remove(&s);
-	state_unlock(&s);
-	if (!rc) {
-		warn_about_forwarding(request.ifname);
-		wait_for_daemon(&s, request.ifname);
+	if (xdivert_attach(x, ifname, &opts)) {
+		rc = fail(1, "%s", xdivert_error());
+	} else {
+		warn_about(ifname, opts.mode);
+		wait_for_daemon(x, ifname);
 	}
-	state_close(&s);
+	xdivert_close(x);
 	return rc;
 }

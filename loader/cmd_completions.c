@@ -3,40 +3,33 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <bpf/bpf.h>
-
 #include "cmd.h"
 
 #define POLL_US 50000
+#define BATCH	64
 
 /* Print what came since *seen; says how many were overwritten meanwhile. */
-static void print_new(const struct state *s, __u64 *seen, bool json, bool tell)
+static void print_new(struct xdivert *x, uint64_t *seen, bool json, bool tell)
 {
-	__u64 last = __atomic_load_n(&s->shared->completions, __ATOMIC_ACQUIRE);
-	struct xdv_completion c;
-	__u32 key;
+	struct xdv_completion list[BATCH];
+	uint64_t missed = 0;
+	int i, n;
 
-	if (last - *seen > XDV_RECENT) {
-		if (tell)
-			fprintf(stderr, "xdivert: %llu records missed\n",
-				(unsigned long long)(last - *seen -
-						     XDV_RECENT));
-		*seen = last - XDV_RECENT;
-	}
-	while (*seen != last) {
-		key = *seen & (XDV_RECENT - 1);
-		++*seen;
-		if (!bpf_map_lookup_elem(s->recent, &key, &c) && c.seq == *seen)
-			print_completion(&c, json);
-	}
+	do {
+		n = xdivert_completions(x, seen, list, BATCH, &missed);
+		for (i = 0; i < n; i++)
+			print_completion(&list[i], json);
+	} while (n == BATCH);
+	if (missed && tell)
+		warn("%llu records missed", (unsigned long long)missed);
 	fflush(stdout);
 }
 
 int cmd_completions(int argc, char **argv)
 {
 	bool json = false, follow = false;
-	struct state s;
-	__u64 seen = 0;
+	struct xdivert *x;
+	uint64_t seen = 0;
 	int rc, i;
 
 	for (i = 1; i < argc; i++) {
@@ -49,14 +42,14 @@ int cmd_completions(int argc, char **argv)
 				    "completions: '%s' is not an option",
 				    argv[i]);
 	}
-	rc = open_state(&s, STATE_READ);
+	rc = open_state(&x, false);
 	if (rc)
 		return rc;
-	print_new(&s, &seen, json, false);
+	print_new(x, &seen, json, false);
 	while (follow && !ferror(stdout)) {
 		usleep(POLL_US);
-		print_new(&s, &seen, json, true);
+		print_new(x, &seen, json, true);
 	}
-	state_close(&s);
+	xdivert_close(x);
 	return 0;
 }

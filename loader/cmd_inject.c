@@ -2,28 +2,28 @@
 #include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
+#include <limits.h>
 #include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "cmd.h"
-#include "handle.h"
 #include "libpcap.h"
 
 struct request {
 	const char *oif, *pcap, *hex;
-	unsigned long count;
+	long count;
 };
 
 struct injector {
-	struct state *s;
-	struct handle *h;
+	struct xdivert_injection *h;
 	uint32_t ifindex;
 	unsigned long failed;
 };
 
-static void completed(void *arg, struct packet *p,
+static void completed(void *arg, struct xdivert_packet *p,
 		      const struct xdv_completion *c)
 {
 	struct injector *in = arg;
@@ -31,34 +31,46 @@ static void completed(void *arg, struct packet *p,
 	if (c->status)
 		in->failed++;
 	print_completion(c, false);
-	packet_free(in->h, p);
+	xdivert_packet_free(p);
+}
+
+/* Length of the IP packet at data; what follows it is the link's padding. */
+static uint32_t ip_length(const uint8_t *data, uint32_t len)
+{
+	uint32_t claimed = len;
+
+	if (len >= 20 && data[0] >> 4 == 4)
+		claimed = data[2] << 8 | data[3];
+	else if (len >= 40 && data[0] >> 4 == 6)
+		claimed = 40 + (data[4] << 8 | data[5]);
+	return claimed < len ? claimed : len;
 }
 
 /* One packet that begins with its IP header. */
 static int send_packet(struct injector *in, const uint8_t *data, uint32_t len)
 {
-	struct headers headers;
-	struct packet *p;
-	int rc;
+	struct xdivert_headers headers;
+	struct xdivert_packet *p;
+	int family;
 
-	if (len > XDV_PACKET_MAX)
+	if (len > XDIVERT_PACKET_MAX)
 		return fail(1,
 			    "inject: the packet is longer than the %d bytes "
 			    "that fit",
-			    XDV_PACKET_MAX);
-	if (packet_parse(data, len, &headers))
+			    XDIVERT_PACKET_MAX);
+	if (xdivert_parse(data, len, &headers))
 		return fail(1, "inject: not an IP packet, or its length field "
 			       "is wrong");
-	p = packet_alloc(in->h);
+	family = headers.version == 4 ? AF_INET : AF_INET6;
+	p = xdivert_packet_alloc(in->h, len);
 	if (!p)
 		return fail(1, "inject: out of frames");
-	memcpy(p->data, data, len);
-	p->len = len;
-	__atomic_fetch_add(&in->s->shared->originated, 1, __ATOMIC_RELAXED);
-	rc = handle_inject(in->h, p, in->ifindex, 0, 0);
-	if (!rc)
-		rc = handle_submit(in->h);
-	return rc ? fail(1, "inject: %s", strerror(-rc)) : 0;
+	memcpy(xdivert_packet_data(p), data, len);
+	if (xdivert_inject_forward_async(in->h, 0, 0, family, 0, in->ifindex, p,
+					 completed, in) ||
+	    xdivert_dispatch(in->h, 0) < 0)
+		return fail(1, "inject: %s", xdivert_error());
+	return 0;
 }
 
 static int send_hex(struct injector *in, const char *hex)
@@ -82,46 +94,90 @@ static int send_hex(struct injector *in, const char *hex)
 	return send_packet(in, data, len);
 }
 
-/* Length of the link header before the IP header, -1 if it is not IP. */
-static int link_header(int linktype, const uint8_t *data, uint32_t len)
+/* Link types of captures: where the EtherType and the IP header are. */
+static const struct link {
+	int type;
+	int ethertype; /* offset, -1: there is none */
+	uint32_t header;
+} links[] = {
+	{DLT_EN10MB, 12, 14}, {DLT_LINUX_SLL, 14, 16}, {DLT_LINUX_SLL2, 0, 20},
+	{DLT_RAW, -1, 0},     {DLT_IPV4, -1, 0},       {DLT_IPV6, -1, 0},
+};
+
+static const struct link *find_link(int type)
 {
-	if (linktype == DLT_RAW)
-		return 0;
-	if (linktype != DLT_EN10MB || len < 14)
-		return -1;
-	if ((data[12] == 0x08 && data[13] == 0x00) ||
-	    (data[12] == 0x86 && data[13] == 0xdd))
-		return 14;
-	return -1;
+	size_t i;
+
+	for (i = 0; i < sizeof(links) / sizeof(*links); i++)
+		if (links[i].type == type)
+			return &links[i];
+	return NULL;
+}
+
+static bool is_ip(const struct link *link, const uint8_t *data, uint32_t len)
+{
+	unsigned int type;
+
+	if (len <= link->header)
+		return false;
+	if (link->ethertype < 0)
+		return true;
+	type = data[link->ethertype] << 8 | data[link->ethertype + 1];
+	return type == 0x0800 || type == 0x86dd;
+}
+
+static int send_frames(struct injector *in, pcap_t *pcap, const char *file,
+		       const struct link *link)
+{
+	struct pcap_pkthdr *header;
+	unsigned long skipped = 0;
+	const uint8_t *data;
+	int rc = 0, next = 0;
+	uint32_t len;
+
+	while (!rc && (next = pcap_next_ex(pcap, &header, &data)) == 1) {
+		if (!is_ip(link, data, header->caplen)) {
+			skipped++;
+			continue;
+		}
+		len = header->caplen - link->header;
+		data += link->header;
+		rc = send_packet(in, data, ip_length(data, len));
+	}
+	if (skipped)
+		warn("%lu frame%s without IP skipped", skipped,
+		     skipped == 1 ? "" : "s");
+	if (!rc && next == PCAP_ERROR)
+		rc = fail(1, "inject: %s: %s", file, pcap_geterr(pcap));
+	return rc;
+}
+
+/* libpcap puts the file's name into some of its messages. */
+static const char *without_name(const char *text, const char *file)
+{
+	size_t n = strlen(file);
+
+	return strncmp(text, file, n) ? text
+				      : text + n + strspn(text + n, ": ");
 }
 
 static int send_pcap(struct injector *in, const char *file)
 {
 	char err[PCAP_ERRBUF_SIZE];
 	pcap_t *pcap = pcap_open_offline(file, err);
-	struct pcap_pkthdr *header;
-	unsigned long skipped = 0;
-	const uint8_t *data;
-	int rc = 0, skip;
+	const struct link *link;
+	int rc, type;
 
 	if (!pcap)
-		return fail(1, "inject: %s: %s", file,
-			    strncmp(err, file, strlen(file))
-				    ? err
-				    : err + strlen(file) +
-					      strspn(err + strlen(file), ": "));
-	while (!rc && pcap_next_ex(pcap, &header, &data) == 1) {
-		skip = link_header(pcap_datalink(pcap), data, header->caplen);
-		if (skip < 0)
-			skipped++;
-		else
-			rc = send_packet(in, data + skip,
-					 header->caplen - skip);
-	}
+		return fail(1, "inject: %s: %s", file, without_name(err, file));
+	type = pcap_datalink(pcap);
+	link = find_link(type);
+	if (link)
+		rc = send_frames(in, pcap, file, link);
+	else
+		rc = fail(1, "inject: %s: link type %s is not supported", file,
+			  pcap_datalink_val_to_name(type));
 	pcap_close(pcap);
-	if (skipped)
-		fprintf(stderr, "xdivert: %lu frame%s without IP skipped\n",
-			skipped, skipped == 1 ? "" : "s");
 	return rc;
 }
 
@@ -134,7 +190,6 @@ static int parse(int argc, char **argv, struct request *r)
 		{"count", required_argument, NULL, 'c'},
 		{NULL, 0, NULL, 0},
 	};
-	char *end;
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -145,8 +200,7 @@ static int parse(int argc, char **argv, struct request *r)
 		else if (c == 'x')
 			r->hex = optarg;
 		else if (c == 'c') {
-			r->count = strtoul(optarg, &end, 10);
-			if (!isdigit((unsigned char)*optarg) || *end)
+			if (parse_number(optarg, 1, LONG_MAX, &r->count))
 				return fail(EXIT_USAGE,
 					    "inject: --count needs a number");
 		} else
@@ -172,7 +226,7 @@ static uint32_t find_target(const char *oif)
 
 static int inject_all(struct injector *in, const struct request *r)
 {
-	unsigned long i;
+	long i;
 	int rc = 0;
 
 	for (i = 0; i < r->count && !rc; i++)
@@ -184,8 +238,7 @@ int cmd_inject(int argc, char **argv)
 {
 	struct request request = {.count = 1};
 	struct injector in = {0};
-	char err[256] = "";
-	struct state s;
+	struct xdivert *x;
 	int rc = parse(argc, argv, &request);
 
 	if (rc)
@@ -193,15 +246,14 @@ int cmd_inject(int argc, char **argv)
 	in.ifindex = find_target(request.oif);
 	if (!in.ifindex)
 		return fail(1, "inject: %s: no such interface", request.oif);
-	rc = open_state(&s, STATE_READ);
+	rc = open_state(&x, false);
 	if (rc)
 		return rc;
-	in.s = &s;
-	if (handle_create(&in.h, &s, completed, &in, err, sizeof(err)))
-		rc = fail(1, "inject: %s", err);
+	if (xdivert_injection_create(&in.h, x, AF_UNSPEC, XDIVERT_KIND_FORWARD))
+		rc = fail(1, "inject: %s", xdivert_error());
 	else
 		rc = inject_all(&in, &request);
-	handle_destroy(in.h);
-	state_close(&s);
+	xdivert_injection_destroy(in.h, -1);
+	xdivert_close(x);
 	return rc;
 }

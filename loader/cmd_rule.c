@@ -7,7 +7,6 @@
 #include <cjson/cJSON.h>
 
 #include "cmd.h"
-#include "ruleset.h"
 
 #define DEFAULT_PRIORITY 100
 
@@ -33,7 +32,7 @@ static int add_action(struct xdv_rule *rule, const char *action)
 
 static int parse_option(struct xdv_rule *rule, int c)
 {
-	char *end;
+	long number;
 
 	switch (c) {
 	case 'f':
@@ -48,17 +47,21 @@ static int parse_option(struct xdv_rule *rule, int c)
 	case 'd':
 		return add_action(rule, optarg);
 	case 'p':
-		rule->priority = strtol(optarg, &end, 10);
-		if (!*optarg || *end)
+		if (parse_number(optarg, INT32_MIN, INT32_MAX, &number))
 			return fail(EXIT_USAGE,
 				    "rule: --priority needs a number, not '%s'",
 				    optarg);
+		rule->priority = number;
 		return 0;
 	case 'l':
 		if (!strcmp(optarg, "forward"))
+			rule->layer = XDV_LAYER_FORWARD;
+		else if (!strcmp(optarg, "receive"))
+			rule->layer = XDV_LAYER_RECEIVE;
+		if (rule->layer)
 			return 0;
 		return fail(EXIT_USAGE,
-			    "rule: layer '%s' is not available; use forward",
+			    "rule: layer '%s' is not one of forward, receive",
 			    optarg);
 	}
 	return EXIT_USAGE;
@@ -86,7 +89,13 @@ static int parse_rule(int argc, char **argv, struct xdv_rule *rule)
 			return rc;
 	}
 	if (optind + 1 != argc)
-		return fail(EXIT_USAGE, "rule add: give the rule one name");
+		return fail(
+			EXIT_USAGE,
+			optind < argc
+				? "rule add: give the rule one name; '%s' is "
+				  "one word too many (is something not quoted?)"
+				: "rule add: give the rule one name",
+			argv[argc - 1]);
 	if (!*rule->filter)
 		return fail(EXIT_USAGE, "rule add: --filter is missing");
 	return copy(rule->name, sizeof(rule->name), argv[optind], "the name");
@@ -95,17 +104,15 @@ static int parse_rule(int argc, char **argv, struct xdv_rule *rule)
 static int add(int argc, char **argv)
 {
 	struct xdv_rule rule;
-	char err[512] = "";
-	struct state s;
+	struct xdivert *x;
 	int rc = parse_rule(argc, argv, &rule);
 
-	rc = rc ? rc : open_state(&s, STATE_CREATE);
+	rc = rc ? rc : open_state(&x, true);
 	if (rc)
 		return rc;
-	state_lock(&s);
-	if (ruleset_add(&s, &rule, err, sizeof(err)))
-		rc = fail(1, "rule %s: %s", rule.name, err);
-	state_close(&s);
+	if (xdivert_rule_add(x, &rule))
+		rc = fail(1, "rule %s: %s", rule.name, xdivert_error());
+	xdivert_close(x);
 	return rc;
 }
 
@@ -118,6 +125,9 @@ static cJSON *rule_json(const struct xdv_rule *r)
 	cJSON_AddStringToObject(o, "name", r->name);
 	cJSON_AddNumberToObject(o, "id", r->id);
 	cJSON_AddNumberToObject(o, "priority", r->priority);
+	cJSON_AddStringToObject(o, "layer",
+				r->layer == XDV_LAYER_RECEIVE ? "receive"
+							      : "forward");
 	cJSON_AddStringToObject(o, "filter", r->filter);
 	cJSON_AddStringToObject(o, "iif", r->iif);
 	cJSON_AddStringToObject(o, "oif", r->oif);
@@ -136,6 +146,8 @@ static void print_rule(const struct xdv_rule *r)
 	memcpy(text, r->actions, sizeof(text));
 	printf("%s --priority %d --filter '%s'", r->name, r->priority,
 	       r->filter);
+	if (r->layer == XDV_LAYER_RECEIVE)
+		printf(" --layer receive");
 	if (*r->iif)
 		printf(" --iif %s", r->iif);
 	if (*r->oif)
@@ -148,83 +160,75 @@ static void print_rule(const struct xdv_rule *r)
 	puts("");
 }
 
-static int list(struct state *s, bool json)
+static void print_rules(const struct xdv_rule *rules, int n, bool json)
 {
-	struct xdv_rule *rules;
-	int i, n = ruleset_read(s, &rules);
 	cJSON *array;
-	char *text;
+	int i;
 
-	if (n < 0)
-		return fail(1, "cannot read the rules: %s", strerror(-n));
-	array = cJSON_CreateArray();
-	for (i = 0; i < n; i++) {
-		if (json)
-			cJSON_AddItemToArray(array, rule_json(&rules[i]));
-		else
+	if (!json) {
+		for (i = 0; i < n; i++)
 			print_rule(&rules[i]);
+		return;
 	}
-	if (json) {
-		text = cJSON_Print(array);
-		puts(text);
-		free(text);
-	}
-	cJSON_Delete(array);
-	free(rules);
-	return 0;
+	array = cJSON_CreateArray();
+	for (i = 0; i < n; i++)
+		cJSON_AddItemToArray(array, rule_json(&rules[i]));
+	print_json(array);
 }
 
-static int list_rules(int argc, char **argv)
+static int list(int argc, char **argv)
 {
-	bool json = argc == 2 && !strcmp(argv[1], "--json");
-	struct state s;
-	int rc;
+	struct xdv_rule *rules;
+	struct xdivert *x;
+	bool json;
+	int rc, n;
 
-	if (argc > 1 && !json)
-		return fail(EXIT_USAGE, "rule list: '%s' is not an option",
-			    argv[1]);
-	rc = open_state(&s, STATE_READ);
+	argv[0] = "rule list";
+	rc = parse_json(argc, argv, &json);
+	rc = rc ? rc : open_state(&x, false);
 	if (rc)
 		return rc;
-	rc = list(&s, json);
-	state_close(&s);
+	n = xdivert_rules(x, &rules);
+	if (n < 0) {
+		rc = fail(1, "cannot read the rules: %s", strerror(-n));
+	} else {
+		print_rules(rules, n, json);
+		free(rules);
+	}
+	xdivert_close(x);
 	return rc;
 }
 
 static int del(int argc, char **argv)
 {
-	char err[512] = "";
-	struct state s;
+	struct xdivert *x;
 	int rc;
 
 	if (argc != 2)
 		return fail(EXIT_USAGE, "rule del: name one rule");
-	rc = open_state(&s, STATE_READ);
+	rc = open_state(&x, false);
 	if (rc)
 		return rc;
-	state_lock(&s);
-	if (ruleset_del(&s, argv[1], err, sizeof(err)))
-		rc = fail(1, "%s", err);
-	state_close(&s);
+	if (xdivert_rule_del(x, argv[1]))
+		rc = fail(1, "%s", xdivert_error());
+	xdivert_close(x);
 	return rc;
 }
 
 static int flush(int argc, char **argv)
 {
-	char err[512] = "";
-	struct state s;
+	struct xdivert *x;
 	int rc;
 
 	if (argc != 1)
 		return fail(EXIT_USAGE, "rule flush: '%s' is not an option",
 			    argv[1]);
-	rc = open_state(&s, STATE_READ);
+	rc = open_state(&x, false);
 	if (rc)
 		return rc;
-	state_lock(&s);
-	if (ruleset_flush(&s, err, sizeof(err)))
-		rc = fail(1, "rule flush: %s", err);
-	state_close(&s);
+	if (xdivert_rule_flush(x))
+		rc = fail(1, "rule flush: %s", xdivert_error());
+	xdivert_close(x);
 	return rc;
 }
 
@@ -235,7 +239,7 @@ int cmd_rule(int argc, char **argv)
 		int (*run)(int argc, char **argv);
 	} verbs[] = {
 		{"add", add},
-		{"list", list_rules},
+		{"list", list},
 		{"del", del},
 		{"flush", flush},
 	};

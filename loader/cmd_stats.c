@@ -7,9 +7,13 @@
 #include <cjson/cJSON.h>
 
 #include "cmd.h"
-#include "stats.h"
 
 #define ROWS 256
+
+static const char *row_name(const struct xdivert_stats *row, char *name)
+{
+	return row->ifindex ? ifname_of(row->ifindex, name) : "other";
+}
 
 static void add_flow(cJSON *o, const struct xdivert_stats *t)
 {
@@ -25,11 +29,11 @@ static void add_flow(cJSON *o, const struct xdivert_stats *t)
 	cJSON_AddNumberToObject(o, "in_flight", t->in_flight);
 }
 
-static void print_json(const struct xdivert_stats *total,
-		       const struct xdivert_stats *row, int rows)
+static void print_stats(const struct xdivert_stats *total,
+			const struct xdivert_stats *row, int rows)
 {
 	cJSON *o = cJSON_CreateObject(), *array, *one;
-	char name[IF_NAMESIZE], *text;
+	char name[IF_NAMESIZE];
 	int i;
 
 	add_flow(o, total);
@@ -37,19 +41,16 @@ static void print_json(const struct xdivert_stats *total,
 	cJSON_AddNumberToObject(o, "dropped", total->dropped);
 	cJSON_AddNumberToObject(o, "held", total->held);
 	cJSON_AddNumberToObject(o, "abandoned", total->abandoned);
+	cJSON_AddNumberToObject(o, "returned", total->returned);
 	array = cJSON_AddArrayToObject(o, "interfaces");
 	for (i = 0; i < rows; i++) {
 		one = cJSON_CreateObject();
-		cJSON_AddStringToObject(one, "ifname",
-					ifname_of(row[i].ifindex, name));
+		cJSON_AddStringToObject(one, "ifname", row_name(&row[i], name));
 		cJSON_AddNumberToObject(one, "ifindex", row[i].ifindex);
 		add_flow(one, &row[i]);
 		cJSON_AddItemToArray(array, one);
 	}
-	text = cJSON_Print(o);
-	puts(text);
-	free(text);
-	cJSON_Delete(o);
+	print_json(o);
 }
 
 static void print_row(const char *name, const struct xdivert_stats *t)
@@ -65,34 +66,29 @@ static void print_row(const char *name, const struct xdivert_stats *t)
 int cmd_stats(int argc, char **argv)
 {
 	struct xdivert_stats total, row[ROWS];
-	bool json = argc == 2 && !strcmp(argv[1], "--json");
 	char name[IF_NAMESIZE];
-	struct state s;
+	struct xdivert *x;
 	int rc, i, n;
+	bool json;
 
-	if (argc > 2 || (argc == 2 && !json))
-		return fail(EXIT_USAGE, "stats: '%s' is not an option",
-			    argv[argc - 1]);
-	rc = open_state(&s, STATE_READ);
+	rc = parse_json(argc, argv, &json);
+	rc = rc ? rc : open_state(&x, false);
 	if (rc)
 		return rc;
-	state_lock(&s);
-	/* What a dead daemon had is dropped, not held. */
-	if (!state_daemon_runs(&s))
-		state_settle(&s);
-	n = stats_read(&s, &total, row, ROWS);
-	state_close(&s);
+	n = xdivert_stats_read(x, &total, row, ROWS);
+	xdivert_close(x);
 	if (n < 0)
 		return fail(1, "cannot read xdv_stats: %s", strerror(-n));
 	if (json) {
-		print_json(&total, row, n);
+		print_stats(&total, row, n);
 		return 0;
 	}
 	for (i = 0; i < n; i++)
-		print_row(ifname_of(row[i].ifindex, name), &row[i]);
+		print_row(row_name(&row[i], name), &row[i]);
 	print_row("total", &total);
-	printf("%-15s originated %lu dropped %lu (abandoned %lu) held %lu\n",
-	       "", total.originated, total.dropped, total.abandoned,
-	       total.held);
+	printf("%-15s originated %lu dropped %lu (abandoned %lu) held %lu "
+	       "returned %lu\n",
+	       "", total.originated, total.dropped, total.abandoned, total.held,
+	       total.returned);
 	return 0;
 }

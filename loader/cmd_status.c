@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
-#include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <bpf/bpf.h>
 #include <cjson/cJSON.h>
 
 #include "cmd.h"
@@ -44,60 +42,55 @@ static void print_iface(const struct xdv_iface *f, unsigned int served)
 	       f->dispatcher ? "dispatcher" : "link", served, f->queues);
 }
 
-static void each_iface(const struct state *s, bool runs, cJSON *array)
+static void print_status(struct xdivert *x,
+			 const struct xdivert_interface *list, int n)
 {
-	__u32 key, *previous = NULL;
-	unsigned int served;
-	struct xdv_iface f;
+	pid_t pid = xdivert_daemon(x);
+	int i;
 
-	while (!bpf_map_get_next_key(s->ifaces, previous, &key)) {
-		previous = &key;
-		if (bpf_map_lookup_elem(s->ifaces, &key, &f))
-			continue;
-		if_indextoname(key, f.name);
-		served = runs ? state_served(s, &f) : 0;
-		if (array)
-			add_iface(array, &f, served);
-		else
-			print_iface(&f, served);
-	}
+	if (pid)
+		printf("daemon: running, pid %d\n", pid);
+	else
+		printf("daemon: not running; matched packets are unserved\n");
+	printf("pins: %s\n", xdivert_pins(x));
+	if (!n)
+		printf("nothing is attached\n");
+	for (i = 0; i < n; i++)
+		print_iface(&list[i].iface, list[i].served);
 }
 
-static void print_json(const struct state *s, bool runs)
+static void print_status_json(struct xdivert *x,
+			      const struct xdivert_interface *list, int n)
 {
-	cJSON *o = cJSON_CreateObject();
-	char *text;
+	cJSON *o = cJSON_CreateObject(), *array;
+	pid_t pid = xdivert_daemon(x);
+	int i;
 
-	cJSON_AddBoolToObject(o, "daemon", runs);
-	cJSON_AddNumberToObject(o, "pid", runs ? s->shared->daemon_pid : 0);
-	cJSON_AddStringToObject(o, "pin_dir", s->dir);
-	each_iface(s, runs, cJSON_AddArrayToObject(o, "interfaces"));
-	text = cJSON_Print(o);
-	puts(text);
-	free(text);
-	cJSON_Delete(o);
+	cJSON_AddBoolToObject(o, "daemon", pid != 0);
+	cJSON_AddNumberToObject(o, "pid", pid);
+	cJSON_AddStringToObject(o, "pin_dir", xdivert_pins(x));
+	array = cJSON_AddArrayToObject(o, "interfaces");
+	for (i = 0; i < n; i++)
+		add_iface(array, &list[i].iface, list[i].served);
+	print_json(o);
 }
 
 int cmd_status(int argc, char **argv)
 {
-	bool json = argc == 2 && !strcmp(argv[1], "--json"), runs;
-	struct state s;
-	int rc;
+	struct xdivert_interface list[XDV_MAX_IFACES];
+	struct xdivert *x;
+	bool json;
+	int rc, n;
 
-	if (argc > 2 || (argc == 2 && !json))
-		return fail(EXIT_USAGE, "status: '%s' is not an option",
-			    argv[argc - 1]);
-	rc = open_state(&s, STATE_READ);
+	rc = parse_json(argc, argv, &json);
+	rc = rc ? rc : open_state(&x, false);
 	if (rc)
 		return rc;
-	runs = state_daemon_runs(&s);
-	if (json) {
-		print_json(&s, runs);
-	} else {
-		printf("daemon: %s\npins: %s\n",
-		       runs ? "running" : "not running", s.dir);
-		each_iface(&s, runs, NULL);
-	}
-	state_close(&s);
+	n = xdivert_interfaces(x, list, XDV_MAX_IFACES);
+	if (json)
+		print_status_json(x, list, n);
+	else
+		print_status(x, list, n);
+	xdivert_close(x);
 	return 0;
 }

@@ -6,48 +6,42 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/inotify.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <systemd/sd-daemon.h>
 
-#include "attach.h"
-#include "callout.h"
+#include "cmd.h"
 #include "daemon.h"
-#include "handle.h"
-#include "queue.h"
-#include "ruleset.h"
 
-#define BATCH	     64
-#define CALLOUTS_MAX 16
-#define BUSY_WAIT    5 /* ms */
-#define BUSY_TRIES   200
+#define CALLOUTS_MAX   16
+#define COMPLAINTS_MAX 32
 
 struct active_rule {
 	uint32_t id;
 	uint32_t to; /* ifindex, 0: where the FIB says */
-	struct callout *callout[CALLOUTS_MAX];
+	struct xdivert_callout *callout[CALLOUTS_MAX];
 	int callouts;
 };
 
+/* What was complained about once already. */
+struct complaint {
+	uint32_t ifindex;
+	int32_t status;
+};
+
 struct daemon {
-	struct state *s;
-	struct handle *h;
-	struct queues *q;
+	struct xdivert *x;
+	struct xdivert_injection *h;
 	struct active_rule *rules;
 	int rule_count;
 	uint64_t generation;
+	struct complaint complaint[COMPLAINTS_MAX];
+	int complaints;
 	int signals;
-	int changes;	/* inotify: attach and detach */
-	int busy_tries; /* to open a queue that somebody still has */
 	bool stopping;
 };
-
-static void complain(const char *what)
-{
-	fprintf(stderr, "xdivert: %s\n", what);
-}
 
 static void free_rules(struct daemon *d)
 {
@@ -55,7 +49,7 @@ static void free_rules(struct daemon *d)
 
 	for (i = 0; i < d->rule_count; i++)
 		for (j = 0; j < d->rules[i].callouts; j++)
-			callout_free(d->rules[i].callout[j]);
+			xdivert_callout_free(d->rules[i].callout[j]);
 	free(d->rules);
 	d->rules = NULL;
 	d->rule_count = 0;
@@ -63,18 +57,17 @@ static void free_rules(struct daemon *d)
 
 static void load_rule(struct active_rule *to, struct xdv_rule *from)
 {
-	char *line, *rest = from->actions, err[256];
+	char *line, *rest = from->actions;
 
 	to->id = from->id;
 	to->to = *from->to ? if_nametoindex(from->to) : 0;
 	while ((line = strsep(&rest, "\n"))) {
 		if (!*line || to->callouts == CALLOUTS_MAX)
 			continue;
-		if (!callout_parse(line, &to->callout[to->callouts], err,
-				   sizeof(err)))
+		if (!xdivert_callout_parse(line, &to->callout[to->callouts]))
 			to->callouts++;
 		else
-			complain(err);
+			fail(1, "rule %s: %s", from->name, xdivert_error());
 	}
 }
 
@@ -83,9 +76,8 @@ static void load_rules(struct daemon *d)
 	struct xdv_rule *rules;
 	int i, n;
 
-	d->generation =
-		__atomic_load_n(&d->s->shared->generation, __ATOMIC_ACQUIRE);
-	n = ruleset_read(d->s, &rules);
+	d->generation = xdivert_generation(d->x);
+	n = xdivert_rules(d->x, &rules);
 	if (n < 0)
 		return;
 	free_rules(d);
@@ -106,108 +98,92 @@ static const struct active_rule *find_rule(const struct daemon *d, uint32_t id)
 	return NULL;
 }
 
-static void drop(struct daemon *d, struct packet *p)
+/* Each kind of failure is told once; the rest is in the completions. */
+static void complain(struct daemon *d, const struct xdv_completion *c)
 {
-	__atomic_fetch_add(&d->s->shared->dropped, 1, __ATOMIC_RELAXED);
-	packet_free(d->h, p);
-}
-
-/* What follows the IP packet in a short frame is padding. */
-static bool trim(struct packet *p)
-{
-	uint32_t len = 0;
-
-	if (p->len >= 20 && p->data[0] >> 4 == 4)
-		len = p->data[2] << 8 | p->data[3];
-	else if (p->len >= 40 && p->data[0] >> 4 == 6)
-		len = 40 + (p->data[4] << 8 | p->data[5]);
-	if (len < 20 || len > p->len)
-		return false;
-	p->len = len;
-	return true;
-}
-
-static enum verdict ask(const struct active_rule *rule, struct packet *p)
-{
-	enum verdict verdict = VERDICT_CONTINUE;
+	char name[IF_NAMESIZE];
 	int i;
 
-	for (i = 0; i < rule->callouts && verdict == VERDICT_CONTINUE; i++)
-		verdict = callout_run(rule->callout[i], p);
+	for (i = 0; i < d->complaints; i++)
+		if (d->complaint[i].ifindex == c->ifindex &&
+		    d->complaint[i].status == c->status)
+			return;
+	if (d->complaints == COMPLAINTS_MAX)
+		return;
+	d->complaint[d->complaints++] =
+		(struct complaint){c->ifindex, c->status};
+	fail(1, "%s: cannot inject: %s%s; see 'xdivert completions'",
+	     ifname_of(c->ifindex, name), xdivert_status_text(c->status),
+	     c->status == -EOPNOTSUPP || c->status == -ENXIO
+		     ? " (on a veth, turn GRO on at its peer: ethtool -K PEER "
+		       "gro on)"
+		     : "");
+}
+
+static void completed(void *arg, struct xdivert_packet *packet,
+		      const struct xdv_completion *completion)
+{
+	if (completion->status)
+		complain(arg, completion);
+	xdivert_packet_free(packet);
+}
+
+static int inject(struct daemon *d, struct xdivert_packet *p,
+		  const struct xdivert_metadata *m, uint32_t to)
+{
+	int family = *xdivert_packet_data(p) >> 4 == 6 ? AF_INET6 : AF_INET;
+
+	if (to) {
+		xdivert_packet_set_flags(p, XDIVERT_PACKET_FORWARDED);
+		return xdivert_inject_forward_async(d->h, 0, 0, family, 0, to,
+						    p, completed, d);
+	}
+	if (m->layer == XDV_LAYER_RECEIVE)
+		return xdivert_inject_receive_async(d->h, 0, 0, family, 0,
+						    m->iif, p, completed, d);
+	return xdivert_inject_forward_async(d->h, 0, 0, family, 0, m->oif, p,
+					    completed, d);
+}
+
+static enum xdivert_verdict ask(const struct active_rule *rule,
+				struct xdivert_packet *p)
+{
+	enum xdivert_verdict verdict = XDIVERT_CONTINUE;
+	int i;
+
+	for (i = 0; i < rule->callouts && verdict == XDIVERT_CONTINUE; i++)
+		verdict = xdivert_callout_run(rule->callout[i], p);
 	return verdict;
 }
 
-static void handle_packet(struct daemon *d, struct packet *p)
+/* What we injected and see again (a loop, a hairpin) was edited already. */
+static bool ours(struct daemon *d, const struct xdivert_packet *p)
 {
-	const struct active_rule *rule = find_rule(d, p->rule);
-	uint32_t target = rule && rule->to ? rule->to : p->oif;
-	struct headers headers;
+	enum xdivert_injection_state state =
+		xdivert_query_injection_state(d->h, p, NULL);
 
-	if (!trim(p)) {
-		drop(d, p);
-		return;
-	}
-	if (!packet_parse(p->data, p->len, &headers))
-		csum_complete(p->data, p->len, &headers);
-	if (rule && ask(rule, p) == VERDICT_DROP) {
-		drop(d, p);
-		return;
-	}
-	if (handle_inject(d->h, p, target, 0, XDV_DESC_DECREMENT_TTL))
-		drop(d, p);
+	return state == XDIVERT_INJECTED_BY_SELF ||
+	       state == XDIVERT_PREVIOUSLY_INJECTED_BY_SELF;
 }
 
-static unsigned int serve(struct daemon *d)
+static void classify(void *arg, struct xdivert_packet *p,
+		     const struct xdivert_metadata *m,
+		     enum xdivert_verdict *verdict)
 {
-	struct packet *batch[BATCH];
-	unsigned int i, n = queues_receive(d->q, batch, BATCH);
-	int err;
-
-	if (!n)
-		return 0;
-	if (d->generation !=
-	    __atomic_load_n(&d->s->shared->generation, __ATOMIC_ACQUIRE))
-		load_rules(d);
-	for (i = 0; i < n; i++)
-		handle_packet(d, batch[i]);
-	err = handle_submit(d->h);
-	if (err)
-		fprintf(stderr, "xdivert: injection failed: %s\n",
-			strerror(-err));
-	queues_refill(d->q);
-	return n;
-}
-
-static void completed(void *arg, struct packet *packet,
-		      const struct xdv_completion *completion)
-{
+	const struct active_rule *rule;
 	struct daemon *d = arg;
+	uint32_t to = 0;
 
-	(void)completion;
-	packet_free(d->h, packet);
-}
-
-static void update_interfaces(struct daemon *d)
-{
-	char events[4096], err[256];
-	int rc;
-
-	while (read(d->changes, events, sizeof(events)) > 0)
-		;
-	state_lock(d->s);
-	hook_prune(d->s);
-	state_unlock(d->s);
-	rc = queues_update(d->q, err, sizeof(err));
-	/* The kernel frees the sockets of a detached interface a little later
-	 * than we close them.
-	 */
-	if (rc == -EBUSY && d->busy_tries < BUSY_TRIES) {
-		d->busy_tries++;
-		return;
+	if (d->generation != xdivert_generation(d->x))
+		load_rules(d);
+	rule = ours(d, p) ? NULL : find_rule(d, m->rule);
+	if (rule) {
+		*verdict = ask(rule, p);
+		to = rule->to;
 	}
-	d->busy_tries = 0;
-	if (rc)
-		complain(err);
+	if (*verdict == XDIVERT_DROP)
+		return;
+	*verdict = inject(d, p, m, to) ? XDIVERT_DROP : XDIVERT_ABSORB;
 }
 
 static void read_signal(struct daemon *d)
@@ -222,31 +198,37 @@ static void read_signal(struct daemon *d)
 		d->stopping = true;
 }
 
+static int dispatch(struct daemon *d)
+{
+	int n = xdivert_dispatch(d->h, 0);
+
+	if (n < 0)
+		fail(1, "%s", xdivert_error());
+	return n;
+}
+
 static void loop(struct daemon *d)
 {
 	struct pollfd fds[] = {
-		{.fd = queues_fd(d->q), .events = POLLIN},
+		{.fd = xdivert_fd(d->h), .events = POLLIN},
 		{.fd = d->signals, .events = POLLIN},
-		{.fd = d->changes, .events = POLLIN},
 	};
 
 	while (!d->stopping) {
-		if (poll(fds, 3, d->busy_tries ? BUSY_WAIT : -1) < 0 &&
-		    errno != EINTR)
-			return;
+		/* The library says when it wants to look again by itself. */
+		if (poll(fds, 2, xdivert_timeout(d->h)) < 0 && errno != EINTR)
+			break;
 		if (fds[1].revents)
 			read_signal(d);
-		if (fds[2].revents || d->busy_tries)
-			update_interfaces(d);
-		serve(d);
+		dispatch(d);
 	}
-	/* Drain: what reached us before the sockets left the map. */
-	queues_stop(d->q);
-	while (serve(d))
+	/* Drain: what reached us before the hooks stopped. */
+	xdivert_serve_stop(d->h);
+	while (dispatch(d) > 0)
 		;
 }
 
-static int open_events(struct daemon *d)
+static int open_signals(struct daemon *d)
 {
 	sigset_t set;
 
@@ -256,63 +238,51 @@ static int open_events(struct daemon *d)
 	sigaddset(&set, SIGHUP);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	d->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	d->changes = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-	if (d->signals < 0 || d->changes < 0)
-		return -errno;
-	if (inotify_add_watch(d->changes, d->s->dir, IN_CREATE | IN_DELETE) < 0)
-		return -errno;
-	return 0;
+	return d->signals < 0 ? fail(1, "signalfd: %s", strerror(errno)) : 0;
 }
 
 static int start(struct daemon *d)
 {
-	char err[256] = "";
-	int rc = open_events(d);
+	int rc = open_signals(d);
 
-	if (!rc)
-		rc = handle_create(&d->h, d->s, completed, d, err, sizeof(err));
-	if (!rc)
-		rc = handle_pin(d->h);
-	if (!rc)
-		rc = queues_create(&d->q, d->s, d->h, err, sizeof(err));
-	if (!rc) {
-		load_rules(d);
-		rc = queues_update(d->q, err, sizeof(err));
-	}
 	if (rc)
-		complain(*err ? err : strerror(-rc));
-	return rc;
+		return rc;
+	load_rules(d);
+	if (xdivert_injection_create(&d->h, d->x, AF_UNSPEC,
+				     XDIVERT_KIND_FORWARD |
+					     XDIVERT_KIND_RECEIVE) ||
+	    xdivert_callout_register(d->h, classify, d) || xdivert_serve(d->h))
+		return fail(1, "%s", xdivert_error());
+	return 0;
 }
 
-int daemon_run(struct state *s)
+static unsigned int count_queues(struct xdivert *x)
 {
-	struct daemon d = {.s = s, .signals = -1, .changes = -1};
-	int lock, rc = state_daemon_lock(s, &lock);
+	struct xdivert_interface list[XDV_MAX_IFACES];
+	int i, n = xdivert_interfaces(x, list, XDV_MAX_IFACES);
+	unsigned int queues = 0;
 
-	if (rc) {
-		fprintf(stderr, "xdivert: %s\n",
-			rc == -EBUSY ? "a daemon runs here already"
-				     : strerror(-rc));
-		return rc;
-	}
-	state_settle(s);
-	s->shared->daemon_pid = getpid();
-	rc = start(&d);
+	for (i = 0; i < n; i++)
+		queues += list[i].served;
+	return queues;
+}
+
+int daemon_run(struct xdivert *x)
+{
+	struct daemon d = {.x = x, .signals = -1};
+	unsigned int queues;
+	int rc = start(&d);
+
 	if (!rc) {
-		fprintf(stderr, "xdivert: ready: %u queues\n",
-			queues_count(d.q));
+		queues = count_queues(x);
+		fprintf(stderr, "xdivert: ready: %u queue%s\n", queues,
+			queues == 1 ? "" : "s");
 		sd_notify(0, "READY=1");
 		loop(&d);
 		sd_notify(0, "STOPPING=1");
 	}
-	queues_destroy(d.q);
-	if (d.h)
-		handle_unpin(d.h);
-	handle_destroy(d.h);
+	xdivert_injection_destroy(d.h, -1);
 	free_rules(&d);
-	s->shared->daemon_pid = 0;
 	close(d.signals);
-	close(d.changes);
-	close(lock);
 	return rc;
 }

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The daemon: receive, ask the callouts, inject. */
+/* xdivert run: the rules' callouts on every packet that the hook diverts. */
 #ifndef XDIVERT_DAEMON_H
 #define XDIVERT_DAEMON_H
 
-#include "state.h"
+#include <xdivert.h>
 
-/* Serve until SIGTERM or SIGINT, drain, return 0; or -errno after a message. */
-int daemon_run(struct state *s);
+/* Until SIGTERM or SIGINT; the exit code. */
+int daemon_run(struct xdivert *x);
 
 #endif

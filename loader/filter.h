@@ -19,10 +19,9 @@ void insns_free(struct insns *is);
 
 /*
  * libpcap's classic BPF for an Ethernet frame. The caller frees it with
- * pcap_freecode(). 0 or -EINVAL with libpcap's sentence in err.
+ * pcap_freecode(). 0 or -EINVAL after error_set() with libpcap's sentence.
  */
-int filter_compile(const char *expression, struct bpf_program *classic,
-		   char *err, size_t errlen);
+int filter_compile(const char *expression, struct bpf_program *classic);
 
 /*
  * Append eBPF that evaluates classic over a packet. On entry r7 = data, r8 =

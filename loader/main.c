@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include <errno.h>
-#include <fcntl.h>
-#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <bpf/libbpf.h>
 #include <cap-ng.h>
@@ -49,6 +46,17 @@ int fail(int code, const char *format, ...)
 	va_end(args);
 	fprintf(stderr, "\n");
 	return code;
+}
+
+void warn(const char *format, ...)
+{
+	va_list args;
+
+	fprintf(stderr, "xdivert: warning: ");
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fprintf(stderr, "\n");
 }
 
 static void usage(FILE *out)
@@ -106,37 +114,18 @@ static int take_option(int *argc, char **argv, const char *name,
 	return 0;
 }
 
-/* Work in the network namespace of that name; 0 or an exit code. */
-static int enter_compartment(const char *name)
-{
-	char path[300];
-	int fd, err;
-
-	snprintf(path, sizeof(path), "/run/netns/%s", name);
-	fd = strchr(name, '/') ? -1 : open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return fail(1, "no compartment '%s'; see 'ip netns'", name);
-	err = setns(fd, CLONE_NEWNET) ? errno : 0;
-	close(fd);
-	return err ? fail(1, "cannot enter compartment '%s': %s", name,
-			  strerror(err))
-		   : 0;
-}
-
 static int run(const struct command *c, int argc, char **argv,
 	       const char *compartment)
 {
 	char name[64];
-	int rc;
 
 	if (c->privileged && !privileged())
 		return fail(1,
 			    "%s needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN; "
 			    "try sudo",
 			    c->name);
-	rc = compartment ? enter_compartment(compartment) : 0;
-	if (rc)
-		return rc;
+	if (compartment && xdivert_compartment_enter(compartment))
+		return fail(1, "%s", xdivert_error());
 	/* What getopt puts before its complaints. */
 	snprintf(name, sizeof(name), "xdivert: %s", c->name);
 	argv[0] = name;
@@ -158,10 +147,13 @@ int main(int argc, char **argv)
 		usage(stderr);
 		return EXIT_USAGE;
 	}
-	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "help")) {
+	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") ||
+	    !strcmp(argv[1], "help")) {
 		usage(stdout);
 		return 0;
 	}
+	if (!strcmp(argv[1], "--version"))
+		return cmd_version(1, argv);
 	for (i = 0; i < COMMANDS; i++)
 		if (!strcmp(argv[1], commands[i].name))
 			return run(&commands[i], argc - 1, argv + 1,

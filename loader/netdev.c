@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <net/if.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -40,6 +41,19 @@ uint32_t netdev_rx_queues(const char *ifname)
 		return 1;
 	n = ch.rx_count > ch.combined_count ? ch.rx_count : ch.combined_count;
 	return n ? n : 1;
+}
+
+int netdev_mac(uint32_t ifindex, uint8_t mac[6])
+{
+	struct ifreq ifr = {0};
+	char name[IF_NAMESIZE];
+	int err;
+
+	if (!if_indextoname(ifindex, name))
+		return -ENODEV;
+	err = ask(name, SIOCGIFHWADDR, &ifr);
+	memcpy(mac, ifr.ifr_hwaddr.sa_data, 6);
+	return err;
 }
 
 bool netdev_up(uint32_t ifindex)

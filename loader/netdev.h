@@ -10,6 +10,8 @@
 int netdev_mtu(const char *ifname);
 /* As ethtool -l tells; 1 where the driver does not. */
 uint32_t netdev_rx_queues(const char *ifname);
+/* The Ethernet address; zeroes for a device without one. -ENODEV. */
+int netdev_mac(uint32_t ifindex, uint8_t mac[6]);
 /* Administratively up (IFF_UP). */
 bool netdev_up(uint32_t ifindex);
 

@@ -1,52 +1,48 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* A packet in user space: IP header first, room before and behind it. */
+/* A packet and the frame of the UMEM that it lies in. */
 #ifndef XDIVERT_PACKET_H
 #define XDIVERT_PACKET_H
 
-#include <stdbool.h>
-#include <stdint.h>
-#include <sys/types.h>
+#include <xdivert.h>
 
-struct packet {
-	uint8_t *data; /* the IP header */
-	uint32_t len;  /* IP packet, in bytes; link padding is not part of it */
+enum packet_state {
+	PACKET_FREE,
+	PACKET_OURS,   /* the caller's */
+	PACKET_QUEUED, /* the library's, until its completion */
+	PACKET_LENT,   /* its frame is the kernel's, to receive into */
+};
+
+/* What xdivert_query_injection_state() answers from. */
+struct origin {
+	uint64_t handle; /* 0: not injected */
+	uint64_t previous;
+	uint64_t context;
+};
+
+/* An injection that was initiated. */
+struct request {
+	struct xdivert_packet *next;
+	uint64_t context;
+	uint64_t submitted; /* ns */
+	uint32_t compartment;
+	uint32_t ifindex;
+	uint32_t flags; /* XDV_DESC_ */
+	xdivert_completion_fn fn;
+	void *arg;
+};
+
+struct xdivert_packet {
+	struct xdivert_injection *h;
+	uint8_t *base; /* the frame, XDV_FRAME_SIZE bytes */
+	uint8_t *data; /* the IP header in it */
+	uint32_t len;  /* of the IP packet; link padding is not part of it */
 	uint32_t frame;
-	uint8_t *base; /* the frame around it, XDV_FRAME_SIZE bytes */
-	uint32_t iif;
-	uint32_t oif;
-	uint32_t rule;
-	uint64_t received; /* CLOCK_MONOTONIC ns */
+	uint32_t flags; /* XDIVERT_PACKET_ */
+	uint32_t state; /* enum packet_state */
+	bool diverted;	/* and not yet decided */
+	struct xdivert_metadata meta;
+	struct origin origin;
+	struct request request;
 };
-
-/* Where things are in a packet; offsets from the IP header. */
-struct headers {
-	uint8_t version;     /* 4 or 6 */
-	uint8_t protocol;    /* of the transport header; extensions skipped */
-	bool later_fragment; /* not the first: it has no transport header */
-	uint16_t transport;  /* offset, 0 if there is none */
-	uint16_t payload;    /* offset of the bytes behind TCP, UDP or ICMP */
-};
-
-/*
- * Parse an IP packet. 0, or -EINVAL if the IP header is malformed, or its
- * length is not len. A packet whose transport header is truncated or unknown
- * is valid, with transport (or payload) 0.
- */
-int packet_parse(const uint8_t *data, uint32_t len, struct headers *h);
-
-/* The one's complement sum of a TCP/UDP/ICMPv6 pseudo header, not inverted. */
-uint32_t csum_pseudo(const uint8_t *ip, const struct headers *h, uint32_t len);
-uint32_t csum_add(uint32_t sum, const void *data, uint32_t len);
-uint16_t csum_fold(uint32_t sum);
-/* RFC 1624: *sum (network order) after `len` (even) bytes changed. */
-void csum_update(uint8_t *sum, const void *from, const void *to, uint32_t len);
-/* Compute and store the transport checksum; UDP over IPv4 with 0 stays 0. */
-void csum_transport(uint8_t *ip, uint32_t len, const struct headers *h);
-void csum_ipv4(uint8_t *ip);
-/*
- * A sender on a veth leaves checksums to "hardware" (CHECKSUM_PARTIAL): the
- * field then holds the bare pseudo header sum. Complete such a checksum.
- */
-void csum_complete(uint8_t *ip, uint32_t len, const struct headers *h);
 
 #endif

@@ -14,7 +14,11 @@
 #include <linux/if_link.h>
 #include <linux/if_xdp.h>
 #include <linux/membarrier.h>
+#include <xdp/xsk.h>
 
+#include "error.h"
+#include "live.h"
+#include "pool.h"
 #include "queue.h"
 
 #define RING	   2048
@@ -36,8 +40,8 @@ struct queue {
 };
 
 struct queues {
-	const struct state *s;
-	struct handle *h;
+	const struct xdivert *s;
+	struct xdivert_injection *h;
 	struct xsk_umem *umem;
 	struct xsk_ring_prod umem_fill;
 	struct xsk_ring_cons umem_unused;
@@ -73,7 +77,7 @@ static int open_anchor(struct queues *q)
 {
 	char name[IF_NAMESIZE];
 
-	if (!if_indextoname(handle_port(q->h), name))
+	if (!if_indextoname(live_port(q->h), name))
 		return -errno;
 	return open_socket(q, &q->anchor, name, 0, XDP_FLAGS_DRV_MODE);
 }
@@ -90,14 +94,13 @@ static int open_umem(struct queues *q)
 	q->epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (q->epoll < 0)
 		return -errno;
-	rc = xsk_umem__create(&q->umem, handle_umem(q->h),
+	rc = xsk_umem__create(&q->umem, q->h->umem,
 			      (uint64_t)XDV_FRAMES * XDV_FRAME_SIZE,
 			      &q->umem_fill, &q->umem_unused, &config);
 	return rc ? rc : open_anchor(q);
 }
 
-int queues_create(struct queues **queues, const struct state *s,
-		  struct handle *h, char *err, size_t errlen)
+int queues_create(struct queues **queues, struct xdivert_injection *h)
 {
 	struct queues *q = calloc(1, sizeof(*q));
 	unsigned int row;
@@ -105,18 +108,17 @@ int queues_create(struct queues **queues, const struct state *s,
 
 	if (!q)
 		return -ENOMEM;
-	q->s = s;
+	q->s = h->x;
 	q->h = h;
 	rc = open_umem(q);
 	if (rc) {
-		snprintf(err, errlen, "cannot register the UMEM: %s",
-			 strerror(-rc));
 		queues_destroy(q);
-		return rc;
+		return error_set(rc, "cannot register the UMEM: %s",
+				 strerror(-rc));
 	}
 	/* A daemon that was killed left its limits. */
 	for (row = 0; row < XDV_MAX_IFACES * XDV_MAX_QUEUES; row++)
-		s->occupancy[row].limit = 0;
+		q->s->occupancy[row].limit = 0;
 	*queues = q;
 	return 0;
 }
@@ -147,7 +149,7 @@ static void close_queue(struct queues *q, struct queue *queue)
 		if (q->lent_to[frame] != queue->row + 1)
 			continue;
 		q->lent_to[frame] = 0;
-		packet_free(q->h, packet_of_frame(q->h, frame));
+		pool_return(q->h, frame);
 	}
 	free(queue);
 }
@@ -295,7 +297,7 @@ static bool wanted(const struct queues *q, const struct queue *queue)
 	       iface.slot == queue->row / XDV_MAX_QUEUES;
 }
 
-int queues_update(struct queues *q, char *err, size_t errlen)
+int queues_update(struct queues *q)
 {
 	__u32 key, *previous = NULL;
 	struct xdv_iface iface;
@@ -313,9 +315,8 @@ int queues_update(struct queues *q, char *err, size_t errlen)
 		one = serve_all(q, &iface);
 		if (!one)
 			continue;
-		rc = one;
-		snprintf(err, errlen, "%s: cannot open an AF_XDP socket: %s",
-			 iface.name, strerror(-rc));
+		rc = error_set(one, "%s: cannot open an AF_XDP socket: %s",
+			       iface.name, strerror(-one));
 	}
 	return rc;
 }
@@ -357,23 +358,19 @@ int queues_fd(const struct queues *q)
 static void refill(struct queues *q, struct queue *queue, uint32_t share)
 {
 	uint32_t want = share > queue->lent ? share - queue->lent : 0, i, n;
-	uint32_t at, frame;
+	uint32_t frames[RING], at;
 
 	queue->limit = share > 2 * SLACK ? share - SLACK : share / 2;
 	if (queue->open)
 		q->s->occupancy[queue->row].limit = queue->limit;
-	if (want > packets_free(q->h))
-		want = packets_free(q->h);
 	n = want ? xsk_prod_nb_free(&queue->fill, want) : 0;
-	if (n > want)
-		n = want;
+	n = pool_lend(q->h, frames, n < want ? n : want);
 	if (!n || xsk_ring_prod__reserve(&queue->fill, n, &at) != n)
 		return;
 	for (i = 0; i < n; i++) {
-		frame = packet_alloc(q->h)->frame;
-		q->lent_to[frame] = queue->row + 1;
+		q->lent_to[frames[i]] = queue->row + 1;
 		*xsk_ring_prod__fill_addr(&queue->fill, at + i) =
-			(uint64_t)frame * XDV_FRAME_SIZE;
+			(uint64_t)frames[i] * XDV_FRAME_SIZE;
 	}
 	xsk_ring_prod__submit(&queue->fill, n);
 	queue->lent += n;
@@ -398,27 +395,35 @@ void queues_refill(struct queues *q)
 			refill(q, q->queue[i], share);
 }
 
-static struct packet *take(struct queues *q, struct queue *queue,
-			   const struct xdp_desc *desc)
+static struct xdivert_packet *take(struct queues *q, struct queue *queue,
+				   const struct xdp_desc *desc)
 {
 	uint64_t frame = desc->addr / XDV_FRAME_SIZE;
-	struct packet *p = packet_of_frame(q->h, frame);
+	struct xdivert_packet *p = &q->h->packets[frame];
 	uint8_t *start = p->base + desc->addr % XDV_FRAME_SIZE;
 	const struct xdv_meta *meta = (const void *)(start - sizeof(*meta));
 
+	p->state = PACKET_OURS;
+	p->diverted = true;
 	p->data = start + meta->l3_offset;
 	p->len = desc->len - meta->l3_offset;
-	p->iif = meta->iif;
-	p->oif = meta->oif;
-	p->rule = meta->rule;
-	p->received = meta->timestamp;
+	p->flags =
+		meta->layer == XDV_LAYER_FORWARD ? XDIVERT_PACKET_FORWARDED : 0;
+	p->meta = (struct xdivert_metadata){
+		.received = meta->timestamp,
+		.rule = meta->rule,
+		.iif = meta->iif,
+		.oif = meta->oif,
+		.compartment = q->s->id,
+		.layer = meta->layer,
+	};
 	q->lent_to[frame] = 0;
 	queue->lent--;
 	return p;
 }
 
 static unsigned int receive(struct queues *q, struct queue *queue,
-			    struct packet **packets, unsigned int max)
+			    struct xdivert_packet **packets, unsigned int max)
 {
 	uint32_t at, i, n = xsk_ring_cons__peek(&queue->rx, max, &at);
 
@@ -433,7 +438,7 @@ static unsigned int receive(struct queues *q, struct queue *queue,
 	return n;
 }
 
-unsigned int queues_receive(struct queues *q, struct packet **packets,
+unsigned int queues_receive(struct queues *q, struct xdivert_packet **packets,
 			    unsigned int max)
 {
 	unsigned int i, n = 0;

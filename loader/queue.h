@@ -3,16 +3,15 @@
 #ifndef XDIVERT_QUEUE_H
 #define XDIVERT_QUEUE_H
 
-#include "handle.h"
+#include "inject.h"
 
 struct queues;
 
-int queues_create(struct queues **queues, const struct state *s,
-		  struct handle *h, char *err, size_t errlen);
+int queues_create(struct queues **queues, struct xdivert_injection *h);
 void queues_destroy(struct queues *q);
 
 /* Serve what is attached now and nothing else; call again when it changed. */
-int queues_update(struct queues *q, char *err, size_t errlen);
+int queues_update(struct queues *q);
 /* Pass new packets to nobody any more: from now on they are unserved. */
 void queues_stop(struct queues *q);
 
@@ -20,7 +19,7 @@ unsigned int queues_count(const struct queues *q);
 /* Readable when a packet waits. */
 int queues_fd(const struct queues *q);
 /* Up to max packets of all queues; they are the caller's. */
-unsigned int queues_receive(struct queues *q, struct packet **packets,
+unsigned int queues_receive(struct queues *q, struct xdivert_packet **packets,
 			    unsigned int max);
 /* Hand free frames to the kernel. */
 void queues_refill(struct queues *q);

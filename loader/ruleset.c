@@ -16,10 +16,11 @@
 
 #include <bpf/bpf.h>
 
-#include "callout.h"
+#include "error.h"
 #include "filter.h"
 #include "insn.h"
 #include "ruleset.h"
+#include "state.h"
 
 #define SCRATCH(field) ((int)offsetof(struct xdv_scratch, field))
 #define CTX(field)     ((int)offsetof(struct xdp_md, field))
@@ -33,7 +34,7 @@ static int by_priority(const void *a, const void *b)
 	return x->id < y->id ? -1 : 1;
 }
 
-int ruleset_read(const struct state *s, struct xdv_rule **rules)
+int xdivert_rules(struct xdivert *s, struct xdv_rule **rules)
 {
 	struct xdv_rule *r = calloc(XDV_MAX_RULES, sizeof(*r));
 	__u32 key, *previous = NULL;
@@ -52,7 +53,7 @@ int ruleset_read(const struct state *s, struct xdv_rule **rules)
 	return n;
 }
 
-static void emit_prologue(struct insns *is, const struct state *s)
+static void emit_prologue(struct insns *is, const struct xdivert *s)
 {
 	insns_add(is, INSN_MOV64_REG(BPF_REG_6, BPF_REG_1));
 	insns_add(is, INSN_ST_MEM(BPF_W, BPF_REG_10, -4, 0));
@@ -91,13 +92,17 @@ static void emit_skip(struct insns *is, struct fixups *f, struct bpf_insn jump)
 	insns_add(is, jump);
 }
 
-static void emit_match(struct insns *is, const struct state *s, __u32 id,
-		       __u32 position, __u32 oif)
+static void emit_match(struct insns *is, const struct xdivert *s,
+		       const struct xdv_rule *rule, __u32 position, __u32 oif)
 {
+	__u32 id = rule->id;
+
 	insns_add(is, INSN_ST_MEM(BPF_W, BPF_REG_9, SCRATCH(rule), id));
 	insns_add(is,
 		  INSN_ST_MEM(BPF_W, BPF_REG_9, SCRATCH(position), position));
 	insns_add(is, INSN_ST_MEM(BPF_W, BPF_REG_9, SCRATCH(want_oif), oif));
+	insns_add(is, INSN_ST_MEM(BPF_W, BPF_REG_9, SCRATCH(want_layer),
+				  rule->layer));
 	insns_add(is, INSN_MOV64_REG(BPF_REG_1, BPF_REG_6));
 	insn_ld_map_fd(is, BPF_REG_2, s->stages);
 	insns_add(is, INSN_MOV64_IMM(BPF_REG_3, XDV_STAGE_DIVERT));
@@ -107,19 +112,16 @@ static void emit_match(struct insns *is, const struct state *s, __u32 id,
 }
 
 /* The interface a rule names must exist; none is ifindex 0. */
-static int resolve(const char *name, __u32 *ifindex, char *err, size_t errlen)
+static int resolve(const char *name, __u32 *ifindex)
 {
 	*ifindex = *name ? if_nametoindex(name) : 0;
-	if (*name && !*ifindex) {
-		snprintf(err, errlen, "%s: no such interface", name);
-		return -ENODEV;
-	}
+	if (*name && !*ifindex)
+		return error_set(-ENODEV, "%s: no such interface", name);
 	return 0;
 }
 
-static int emit_rule(struct insns *is, const struct state *s,
-		     const struct xdv_rule *rule, __u32 position, char *err,
-		     size_t errlen)
+static int emit_rule(struct insns *is, const struct xdivert *s,
+		     const struct xdv_rule *rule, __u32 position)
 {
 	struct bpf_program classic;
 	struct fixups f = {.count = 0};
@@ -127,8 +129,7 @@ static int emit_rule(struct insns *is, const struct state *s,
 	int rc, i;
 
 	/* A rule whose interface has gone can match nothing. */
-	if (resolve(rule->iif, &iif, err, errlen) ||
-	    resolve(rule->oif, &oif, err, errlen))
+	if (resolve(rule->iif, &iif) || resolve(rule->oif, &oif))
 		return 0;
 	insns_add(is,
 		  INSN_LDX_MEM(BPF_W, BPF_REG_1, BPF_REG_9, SCRATCH(start)));
@@ -138,37 +139,38 @@ static int emit_rule(struct insns *is, const struct state *s,
 					   SCRATCH(iif)));
 		emit_skip(is, &f, INSN_JMP32_IMM(BPF_JNE, BPF_REG_1, iif, 0));
 	}
+	/* A packet that came back from xdv_xdp_divert: the FIB is known. */
+	insns_add(is,
+		  INSN_LDX_MEM(BPF_W, BPF_REG_1, BPF_REG_9, SCRATCH(fib_done)));
+	insns_add(is, INSN_JMP32_IMM(BPF_JEQ, BPF_REG_1, 0, oif ? 4 : 2));
+	insns_add(is,
+		  INSN_LDX_MEM(BPF_W, BPF_REG_1, BPF_REG_9, SCRATCH(layer)));
+	emit_skip(is, &f, INSN_JMP32_IMM(BPF_JNE, BPF_REG_1, rule->layer, 0));
 	if (oif) {
-		insns_add(is, INSN_LDX_MEM(BPF_W, BPF_REG_1, BPF_REG_9,
-					   SCRATCH(fib_done)));
-		insns_add(is, INSN_JMP32_IMM(BPF_JEQ, BPF_REG_1, 0, 2));
 		insns_add(is, INSN_LDX_MEM(BPF_W, BPF_REG_1, BPF_REG_9,
 					   SCRATCH(oif)));
 		emit_skip(is, &f, INSN_JMP32_IMM(BPF_JNE, BPF_REG_1, oif, 0));
 	}
-	rc = filter_compile(rule->filter, &classic, err, errlen);
+	rc = filter_compile(rule->filter, &classic);
 	if (rc)
 		return rc;
 	rc = filter_translate(&classic, is);
 	pcap_freecode(&classic);
-	if (rc) {
-		snprintf(err, errlen, "'%s' is not supported here: %s",
-			 rule->filter, strerror(-rc));
-		return rc;
-	}
+	if (rc)
+		return error_set(rc, "'%s' is not supported here: %s",
+				 rule->filter, strerror(-rc));
 	emit_skip(is, &f, INSN_JMP_IMM(BPF_JEQ, BPF_REG_0, 0, 0));
-	emit_match(is, s, rule->id, position, oif);
+	emit_match(is, s, rule, position, oif);
 	for (i = 0; i < f.count && !is->error; i++) {
-		if (is->count - f.at[i] - 1 > INT16_MAX) {
-			snprintf(err, errlen, "'%s' is too long", rule->filter);
-			return -E2BIG;
-		}
+		if (is->count - f.at[i] - 1 > INT16_MAX)
+			return error_set(-E2BIG, "'%s' is too long",
+					 rule->filter);
 		is->insn[f.at[i]].off = is->count - f.at[i] - 1;
 	}
 	return is->error;
 }
 
-static int load(struct insns *is, char *err, size_t errlen)
+static int load(struct insns *is)
 {
 	static char log[1 << 20];
 	/* A tail call needs the same type as its caller's, which libbpf sets.
@@ -185,15 +187,14 @@ static int load(struct insns *is, char *err, size_t errlen)
 			   is->count, &opts);
 	fputs(log, stderr);
 	if (fd < 0)
-		snprintf(err, errlen,
-			 "the kernel refuses the rules' program (%zu "
-			 "instructions): %s",
-			 is->count, strerror(-fd));
+		return error_set(fd,
+				 "the kernel refuses the rules' program (%zu "
+				 "instructions): %s",
+				 is->count, strerror(-fd));
 	return fd;
 }
 
-static int compile(const struct state *s, const struct xdv_rule *rules, int n,
-		   char *err, size_t errlen)
+static int compile(const struct xdivert *s, const struct xdv_rule *rules, int n)
 {
 	struct insns is = {0};
 	int i, rc = 0;
@@ -201,27 +202,25 @@ static int compile(const struct state *s, const struct xdv_rule *rules, int n,
 	emit_prologue(&is, s);
 	emit_generation(&is, (__u32)s->shared->generation);
 	for (i = 0; i < n && !rc; i++)
-		rc = emit_rule(&is, s, &rules[i], i, err, errlen);
+		rc = emit_rule(&is, s, &rules[i], i);
 	insns_add(&is, INSN_MOV64_IMM(BPF_REG_0, XDP_PASS));
 	insns_add(&is, INSN_EXIT());
-	if (!rc && is.error) {
-		rc = is.error;
-		snprintf(err, errlen, "%s", strerror(-rc));
-	}
+	if (!rc && is.error)
+		rc = error_set(is.error, "%s", strerror(-is.error));
 	if (!rc)
-		rc = load(&is, err, errlen);
+		rc = load(&is);
 	insns_free(&is);
 	return rc;
 }
 
 /* Compile what xdv_rules holds now and swap it in. */
-static int swap(struct state *s, char *err, size_t errlen)
+static int swap(struct xdivert *s)
 {
 	__u32 stage = XDV_STAGE_RULES;
 	struct xdv_rule *rules;
 	int n, fd, rc;
 
-	n = ruleset_read(s, &rules);
+	n = xdivert_rules(s, &rules);
 	if (n < 0)
 		return n;
 	/* The daemon must know a rule before a packet can match it. */
@@ -231,19 +230,20 @@ static int swap(struct state *s, char *err, size_t errlen)
 		free(rules);
 		return 0;
 	}
-	fd = compile(s, rules, n, err, errlen);
+	fd = compile(s, rules, n);
 	free(rules);
 	if (fd < 0)
 		return fd;
 	rc = bpf_map_update_elem(s->stages, &stage, &fd, BPF_ANY);
 	if (rc)
-		snprintf(err, errlen, "cannot replace the rules' program: %s",
-			 strerror(-rc));
+		error_set(rc, "cannot replace the rules' program: %s",
+			  strerror(-rc));
 	close(fd);
 	return rc;
 }
 
-static int find(const struct state *s, const char *name, struct xdv_rule *rule)
+static int find(const struct xdivert *s, const char *name,
+		struct xdv_rule *rule)
 {
 	__u32 key, *previous = NULL;
 
@@ -256,77 +256,113 @@ static int find(const struct state *s, const char *name, struct xdv_rule *rule)
 	return -ENOENT;
 }
 
-static int check_actions(const struct xdv_rule *rule, char *err, size_t errlen)
+static int check_actions(const struct xdv_rule *rule)
 {
 	char actions[sizeof(rule->actions)], *line, *rest = actions;
-	struct callout *callout;
+	struct xdivert_callout *callout;
 	int rc;
 
 	memcpy(actions, rule->actions, sizeof(actions));
 	while ((line = strsep(&rest, "\n"))) {
 		if (!*line)
 			continue;
-		rc = callout_parse(line, &callout, err, errlen);
+		rc = xdivert_callout_parse(line, &callout);
 		if (rc)
 			return rc;
-		callout_free(callout);
+		xdivert_callout_free(callout);
 	}
 	return 0;
 }
 
-int ruleset_add(struct state *s, struct xdv_rule *rule, char *err,
-		size_t errlen)
+static int check(const struct xdivert *s, const struct xdv_rule *rule)
 {
 	struct xdv_rule other;
 	__u32 ifindex;
 	int rc;
 
-	if (!find(s, rule->name, &other)) {
-		snprintf(err, errlen, "rule '%s' exists already", rule->name);
-		return -EEXIST;
-	}
-	rc = resolve(rule->iif, &ifindex, err, errlen);
-	rc = rc ? rc : resolve(rule->oif, &ifindex, err, errlen);
-	rc = rc ? rc : resolve(rule->to, &ifindex, err, errlen);
-	rc = rc ? rc : check_actions(rule, err, errlen);
+	if (!*rule->name)
+		return error_set(-EINVAL, "a rule needs a name");
+	if (!find(s, rule->name, &other))
+		return error_set(-EEXIST, "rule '%s' exists already",
+				 rule->name);
+	rc = resolve(rule->iif, &ifindex);
+	rc = rc ? rc : resolve(rule->oif, &ifindex);
+	rc = rc ? rc : resolve(rule->to, &ifindex);
+	return rc ? rc : check_actions(rule);
+}
+
+static int add(struct xdivert *s, struct xdv_rule *rule)
+{
+	int rc = check(s, rule);
+
 	if (rc)
 		return rc;
+	if (!rule->layer)
+		rule->layer = XDV_LAYER_FORWARD;
 	rule->id = ++s->shared->next_rule;
 	rc = bpf_map_update_elem(s->rules, &rule->id, rule, BPF_NOEXIST);
-	if (rc) {
-		snprintf(err, errlen, "cannot store the rule: %s",
-			 rc == -E2BIG ? "512 rules are the most"
-				      : strerror(-rc));
-		return rc;
-	}
-	rc = swap(s, err, errlen);
+	if (rc)
+		return error_set(rc, "cannot store the rule: %s",
+				 rc == -E2BIG ? "512 rules are the most"
+					      : strerror(-rc));
+	rc = swap(s);
 	if (rc)
 		bpf_map_delete_elem(s->rules, &rule->id);
 	return rc;
 }
 
-int ruleset_del(struct state *s, const char *name, char *err, size_t errlen)
+static int del(struct xdivert *s, const char *name)
 {
 	struct xdv_rule rule;
 	int rc;
 
-	if (find(s, name, &rule)) {
-		snprintf(err, errlen, "no rule '%s'", name);
-		return -ENOENT;
-	}
+	if (find(s, name, &rule))
+		return error_set(-ENOENT, "no rule '%s'", name);
 	bpf_map_delete_elem(s->rules, &rule.id);
-	rc = swap(s, err, errlen);
+	rc = swap(s);
 	if (rc)
 		bpf_map_update_elem(s->rules, &rule.id, &rule, BPF_ANY);
 	return rc;
 }
 
-int ruleset_flush(struct state *s, char *err, size_t errlen)
+int ruleset_flush(struct xdivert *s)
 {
 	__u32 key;
 
 	while (!bpf_map_get_next_key(s->rules, NULL, &key))
 		if (bpf_map_delete_elem(s->rules, &key))
 			break;
-	return swap(s, err, errlen);
+	return swap(s);
+}
+
+int xdivert_rule_add(struct xdivert *x, struct xdv_rule *rule)
+{
+	int rc = state_lock(x);
+
+	rc = rc ? rc : add(x, rule);
+	state_unlock(x);
+	return rc;
+}
+
+int xdivert_rule_del(struct xdivert *x, const char *name)
+{
+	int rc = state_lock(x);
+
+	rc = rc ? rc : del(x, name);
+	state_unlock(x);
+	return rc;
+}
+
+int xdivert_rule_flush(struct xdivert *x)
+{
+	int rc = state_lock(x);
+
+	rc = rc ? rc : ruleset_flush(x);
+	state_unlock(x);
+	return rc;
+}
+
+uint64_t xdivert_generation(const struct xdivert *x)
+{
+	return __atomic_load_n(&x->shared->generation, __ATOMIC_ACQUIRE);
 }

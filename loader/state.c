@@ -10,6 +10,7 @@
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -20,6 +21,8 @@
 #include <bpf/libbpf.h>
 #include <linux/magic.h>
 
+#include "attach.h"
+#include "error.h"
 #include "state.h"
 #include "stats.h"
 #include "xdp_ingress.skel.h"
@@ -125,7 +128,7 @@ static void compartment_name(char *name, size_t size)
 	closedir(dir);
 }
 
-void state_path(const struct state *s, const char *name, char *path,
+void state_path(const struct xdivert *s, const char *name, char *path,
 		unsigned int size)
 {
 	snprintf(path, size, "%s/%s", s->dir, name);
@@ -136,17 +139,17 @@ static int make_dir(const char *path)
 	return mkdir(path, 0700) && errno != EEXIST ? -errno : 0;
 }
 
-static int choose_dir(struct state *s, const char *pin_dir, bool create)
+static int choose_dir(struct xdivert *s, const char *pin_dir, bool create)
 {
-	char parent[200], name[NAME_MAX + 1], path[64];
+	char name[NAME_MAX + 1], path[64], *parent = s->root;
 	int err;
 
 	if (!pin_dir)
 		pin_dir = getenv("XDIVERT_PIN_DIR");
 	if (pin_dir && *pin_dir)
-		snprintf(parent, sizeof(parent), "%s", pin_dir);
+		snprintf(parent, sizeof(s->root), "%s", pin_dir);
 	else
-		snprintf(parent, sizeof(parent), "%s/xdivert",
+		snprintf(parent, sizeof(s->root), "%s/xdivert",
 			 bpffs(path, sizeof(path)));
 	compartment_name(name, sizeof(name));
 	if (snprintf(s->dir, sizeof(s->dir), "%s/%s", parent, name) >=
@@ -158,22 +161,31 @@ static int choose_dir(struct state *s, const char *pin_dir, bool create)
 	return err ? err : make_dir(s->dir);
 }
 
-int state_lock(struct state *s)
+int state_lock(struct xdivert *s)
 {
+	struct stat st;
+
 	s->lock = open(s->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (s->lock < 0)
 		return -errno;
-	return flock(s->lock, LOCK_EX) ? -errno : 0;
+	if (flock(s->lock, LOCK_EX))
+		return -errno;
+	/* Somebody may have removed the folder meanwhile. */
+	if (fstat(s->lock, &st) || !st.st_nlink)
+		return error_set(
+			-ENOTCONN,
+			"not ready: everything was detached meanwhile");
+	return 0;
 }
 
-void state_unlock(struct state *s)
+void state_unlock(struct xdivert *s)
 {
 	if (s->lock >= 0)
 		close(s->lock);
 	s->lock = -1;
 }
 
-int state_pin(const struct state *s, int fd, const char *name)
+int state_pin(const struct xdivert *s, int fd, const char *name)
 {
 	char path[320];
 
@@ -182,7 +194,7 @@ int state_pin(const struct state *s, int fd, const char *name)
 	return bpf_obj_pin(fd, path) ? -errno : 0;
 }
 
-void state_unpin(const struct state *s, const char *name)
+void state_unpin(const struct xdivert *s, const char *name)
 {
 	char path[320];
 
@@ -190,7 +202,7 @@ void state_unpin(const struct state *s, const char *name)
 	unlink(path);
 }
 
-int state_stats_row(const struct state *s, uint32_t ifindex)
+int state_stats_row(const struct xdivert *s, uint32_t ifindex)
 {
 	int cpus = libbpf_num_possible_cpus();
 	struct xdv_stats *zero;
@@ -206,7 +218,7 @@ int state_stats_row(const struct state *s, uint32_t ifindex)
 	return err == -EEXIST ? 0 : err;
 }
 
-static int pin_object(struct state *s, struct xdp_ingress *skel)
+static int pin_object(struct xdivert *s, struct xdp_ingress *skel)
 {
 	struct bpf_map *map;
 	int err = 0, fd;
@@ -246,10 +258,16 @@ static int sign(int control)
 	struct xdv_control first = {.abi = XDV_ABI, .netns = netns_cookie()};
 	__u32 zero = 0;
 
+	/* Locally administered and nobody's guess. */
+	if (getrandom(first.mac, sizeof(first.mac), 0) !=
+	    (ssize_t)sizeof(first.mac))
+		return -errno;
+	first.mac[0] = (first.mac[0] & 0xfc) | 2;
+
 	return bpf_map_update_elem(control, &zero, &first, BPF_ANY);
 }
 
-static int create(struct state *s)
+static int create(struct xdivert *s)
 {
 	struct xdp_ingress *skel = xdp_ingress__open();
 	__u32 stage = XDV_STAGE_DIVERT;
@@ -279,7 +297,7 @@ out:
 	return err;
 }
 
-static int get(const struct state *s, const char *name, int *fd)
+static int get(const struct xdivert *s, const char *name, int *fd)
 {
 	char path[320];
 
@@ -288,7 +306,7 @@ static int get(const struct state *s, const char *name, int *fd)
 	return *fd < 0 ? -errno : 0;
 }
 
-static int open_maps(struct state *s)
+static int open_maps(struct xdivert *s)
 {
 	int err = get(s, "xdv_stats", &s->stats);
 
@@ -309,7 +327,7 @@ static void *map_shared(int fd, size_t size)
 	return p == MAP_FAILED ? NULL : p;
 }
 
-static int create_if_missing(struct state *s)
+static int create_if_missing(struct xdivert *s)
 {
 	char path[320];
 	int err;
@@ -324,54 +342,12 @@ static int create_if_missing(struct state *s)
 	return err;
 }
 
-static int map_maps(struct state *s)
+static int map_maps(struct xdivert *s)
 {
 	s->shared = map_shared(s->control, sizeof(*s->shared));
 	s->occupancy = map_shared(s->queues, XDV_MAX_IFACES * XDV_MAX_QUEUES *
 						     sizeof(*s->occupancy));
 	return s->shared && s->occupancy ? 0 : -ENOMEM;
-}
-
-static int open_once(struct state *s, enum state_open how)
-{
-	int err = how == STATE_CREATE ? create_if_missing(s) : 0;
-
-	err = err ? err : open_maps(s);
-	err = err ? err : map_maps(s);
-	if (err)
-		return err;
-	if (s->shared->abi != XDV_ABI)
-		return -EPROTO;
-	return s->shared->netns == netns_cookie() ? 0 : -ESTALE;
-}
-
-int state_open(struct state *s, const char *pin_dir, enum state_open how)
-{
-	int err;
-
-	*s = (struct state){.lock = -1,
-			    .stats = -1,
-			    .control = -1,
-			    .ifaces = -1,
-			    .queues = -1,
-			    .xsks = -1,
-			    .recent = -1,
-			    .stages = -1,
-			    .scratch = -1,
-			    .rules = -1};
-	err = choose_dir(s, pin_dir, how == STATE_CREATE);
-	if (!err)
-		err = open_once(s, how);
-	if (err == -ESTALE) {
-		/* Left by a namespace of this name that is gone. */
-		state_close(s);
-		state_remove(s);
-		err = choose_dir(s, pin_dir, how == STATE_CREATE);
-		err = err ? err : open_once(s, how);
-	}
-	if (err)
-		state_close(s);
-	return err;
 }
 
 static void close_fd(int *fd)
@@ -381,7 +357,7 @@ static void close_fd(int *fd)
 	*fd = -1;
 }
 
-void state_close(struct state *s)
+static void close_maps(struct xdivert *s)
 {
 	if (s->shared)
 		munmap(s->shared, sizeof(*s->shared));
@@ -400,6 +376,20 @@ void state_close(struct state *s)
 	close_fd(&s->scratch);
 	close_fd(&s->rules);
 	state_unlock(s);
+}
+
+void xdivert_close(struct xdivert *s)
+{
+	if (!s)
+		return;
+	close_maps(s);
+	close_fd(&s->netns);
+	free(s);
+}
+
+const char *xdivert_pins(const struct xdivert *x)
+{
+	return x->dir;
 }
 
 static void remove_tree(const char *path)
@@ -421,38 +411,188 @@ static void remove_tree(const char *path)
 	rmdir(path);
 }
 
-void state_remove(struct state *s)
+static int count_entries(const char *path)
 {
-	char *slash;
+	struct dirent *entry;
+	DIR *dir = opendir(path);
+	int n = 0;
 
-	remove_tree(s->dir);
-	/* The folder of all compartments goes with its last one. */
-	slash = strrchr(s->dir, '/');
-	*slash = 0;
-	rmdir(s->dir);
-	*slash = '/';
+	while (dir && (entry = readdir(dir)))
+		n += entry->d_name[0] != '.';
+	if (dir)
+		closedir(dir);
+	return n;
 }
 
-int state_daemon_lock(const struct state *s, int *fd)
+/* The folder of all compartments goes with its last one. */
+static void remove_root(const struct xdivert *s)
+{
+	char path[320];
+	int lock = open(s->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (lock < 0 || flock(lock, LOCK_EX) || rmdir(s->root)) {
+		snprintf(path, sizeof(path), "%s/xdv_injected", s->root);
+		if (lock >= 0 && count_entries(s->root) == 1) {
+			unlink(path);
+			rmdir(s->root);
+		}
+	}
+	if (lock >= 0)
+		close(lock);
+}
+
+static void state_remove(struct xdivert *s)
+{
+	remove_tree(s->dir);
+	remove_root(s);
+}
+
+void state_remove_idle(struct xdivert *s)
+{
+	if (!hook_count(s) && !state_daemon_runs(s))
+		state_remove(s);
+}
+
+static int open_once(struct xdivert *s, bool create)
+{
+	int err = create ? create_if_missing(s) : 0;
+
+	err = err ? err : open_maps(s);
+	err = err ? err : map_maps(s);
+	if (err)
+		return err;
+	if (s->shared->abi != XDV_ABI)
+		return -EPROTO;
+	return s->shared->netns == netns_cookie() ? 0 : -ESTALE;
+}
+
+static int open_dir(struct xdivert *s, const char *pin_dir, bool create)
+{
+	int err = choose_dir(s, pin_dir, create);
+
+	return err ? err : open_once(s, create);
+}
+
+static int open_netns(struct xdivert *s)
+{
+	struct stat st;
+
+	s->netns = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+	if (s->netns < 0 || fstat(s->netns, &st))
+		return -errno;
+	s->id = st.st_ino;
+	return 0;
+}
+
+static int explain(const struct xdivert *s, int err)
+{
+	switch (err) {
+	case -ENOENT:
+		return error_set(
+			-ENOTCONN,
+			"not ready: nothing is attached in this network "
+			"namespace; try 'xdivert attach IFACE'");
+	case -EPROTO:
+		return error_set(err,
+				 "%s was made by another version of xdivert; "
+				 "detach with that one, or 'rm -r' it",
+				 s->dir);
+	case -EPERM:
+		return error_set(err,
+				 "cannot pin anything in %s; is it a bpffs?",
+				 s->root);
+	}
+	return error_set(err, "cannot open the pinned state in %s: %s", s->dir,
+			 strerror(-err));
+}
+
+static struct xdivert *new_state(void)
+{
+	struct xdivert *s = calloc(1, sizeof(*s));
+
+	if (s)
+		*s = (struct xdivert){
+			.netns = -1,
+			.lock = -1,
+			.stats = -1,
+			.control = -1,
+			.ifaces = -1,
+			.queues = -1,
+			.xsks = -1,
+			.recent = -1,
+			.stages = -1,
+			.scratch = -1,
+			.rules = -1,
+		};
+	return s;
+}
+
+int xdivert_open(struct xdivert **x, const struct xdivert_open_opts *opts)
+{
+	const char *pin_dir = opts ? opts->pin_dir : NULL;
+	bool create = opts && opts->create;
+	struct xdivert *s;
+	int err;
+
+	if (opts && opts->sz != sizeof(*opts))
+		return error_set(-EINVAL, "open: options of another version");
+	s = new_state();
+	if (!s)
+		return error_set(-ENOMEM, "out of memory");
+	err = open_netns(s);
+	err = err ? err : open_dir(s, pin_dir, create);
+	if (err == -ESTALE) {
+		/* Left by a namespace of this name that is gone. */
+		close_maps(s);
+		state_remove(s);
+		err = open_dir(s, pin_dir, create);
+	}
+	if (err) {
+		err = explain(s, err);
+		xdivert_close(s);
+		return err;
+	}
+	*x = s;
+	return 0;
+}
+
+/* flock a folder of that name in ours; how is LOCK_EX or LOCK_SH. */
+static int lock_folder(const struct xdivert *s, const char *name, int how,
+		       int *fd)
 {
 	char path[320];
 	int err;
 
-	state_path(s, "daemon", path, sizeof(path));
+	state_path(s, name, path, sizeof(path));
 	err = make_dir(path);
 	if (err)
 		return err;
 	*fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (*fd < 0)
 		return -errno;
-	if (!flock(*fd, LOCK_EX | LOCK_NB))
+	if (!flock(*fd, how | LOCK_NB))
 		return 0;
 	err = errno == EWOULDBLOCK ? -EBUSY : -errno;
 	close_fd(fd);
 	return err;
 }
 
-bool state_daemon_runs(const struct state *s)
+int state_daemon_lock(const struct xdivert *s, int *fd)
+{
+	return lock_folder(s, "daemon", LOCK_EX, fd);
+}
+
+int state_handle_lock(const struct xdivert *s, int *fd)
+{
+	return lock_folder(s, "handles", LOCK_SH, fd);
+}
+
+pid_t xdivert_daemon(struct xdivert *x)
+{
+	return state_daemon_runs(x) ? (pid_t)x->shared->daemon_pid : 0;
+}
+
+bool state_daemon_runs(const struct xdivert *s)
 {
 	int fd, err = state_daemon_lock(s, &fd);
 
@@ -461,7 +601,8 @@ bool state_daemon_runs(const struct state *s)
 	return err == -EBUSY;
 }
 
-unsigned int state_served(const struct state *s, const struct xdv_iface *iface)
+unsigned int state_served(const struct xdivert *s,
+			  const struct xdv_iface *iface)
 {
 	const struct xdv_queue *row =
 		&s->occupancy[iface->slot * XDV_MAX_QUEUES];
@@ -472,16 +613,20 @@ unsigned int state_served(const struct state *s, const struct xdv_iface *iface)
 	return n;
 }
 
-void state_settle(const struct state *s)
+void state_settle(struct xdivert *s)
 {
 	struct xdivert_stats total;
 	int64_t held;
+	int fd;
 
-	if (stats_read(s, &total, NULL, 0) < 0)
+	/* Whoever has a handle may have packets too. */
+	if (lock_folder(s, "handles", LOCK_EX, &fd))
 		return;
-	held = (int64_t)total.held;
-	if (held <= 0)
-		return;
-	__atomic_fetch_add(&s->shared->dropped, held, __ATOMIC_RELAXED);
-	__atomic_fetch_add(&s->shared->abandoned, held, __ATOMIC_RELAXED);
+	held = stats_read(s, &total, NULL, 0) < 0 ? 0 : (int64_t)total.held;
+	if (held > 0) {
+		__atomic_fetch_add(&s->shared->dropped, held, __ATOMIC_RELAXED);
+		__atomic_fetch_add(&s->shared->abandoned, held,
+				   __ATOMIC_RELAXED);
+	}
+	close(fd);
 }

@@ -6,55 +6,51 @@
 #ifndef XDIVERT_STATE_H
 #define XDIVERT_STATE_H
 
-#include <stdbool.h>
-#include <stdint.h>
+#include <xdivert.h>
 
-#include <xdivert/abi.h>
-
-struct state {
+struct xdivert {
 	char dir[256];
-	int lock; /* the folder, flocked exclusively; -1 if not */
+	char root[200]; /* the folder around it */
+	int netns;	/* the namespace */
+	uint32_t id;	/* and its id */
+	int lock;	/* the folder, flocked exclusively; -1 if not */
 	int stats, control, ifaces, queues, xsks, recent, stages, scratch,
 		rules;
 	struct xdv_control *shared;  /* mapped */
 	struct xdv_queue *occupancy; /* mapped: XDV_MAX_IFACES * _QUEUES */
 };
 
-enum state_open {
-	STATE_CREATE, /* make what is missing */
-	STATE_READ,   /* -ENOENT if nothing is there */
-};
+/* Held while attachments or rules change. */
+int state_lock(struct xdivert *s);
+void state_unlock(struct xdivert *s);
 
-/* The calling thread's network namespace. pin_dir NULL: the default. */
-int state_open(struct state *s, const char *pin_dir, enum state_open how);
-void state_close(struct state *s);
-
-/* Held while attachments or rules change; state_close() releases it. */
-int state_lock(struct state *s);
-void state_unlock(struct state *s);
-
-/* Unpin everything and remove the folder. */
-void state_remove(struct state *s);
+/* Under the lock: unpin everything and remove the folder if nothing is
+ * attached and no daemon runs.
+ */
+void state_remove_idle(struct xdivert *s);
 
 /* Path of a pin in the folder; the buffer is the caller's. */
-void state_path(const struct state *s, const char *name, char *path,
+void state_path(const struct xdivert *s, const char *name, char *path,
 		unsigned int size);
-int state_pin(const struct state *s, int fd, const char *name);
-void state_unpin(const struct state *s, const char *name);
+int state_pin(const struct xdivert *s, int fd, const char *name);
+void state_unpin(const struct xdivert *s, const char *name);
 
 /* Zeroed row of xdv_stats for ifindex, if it has none yet. */
-int state_stats_row(const struct state *s, uint32_t ifindex);
+int state_stats_row(const struct xdivert *s, uint32_t ifindex);
 
 /*
  * The daemon's lock: -EBUSY if another one runs. *fd is closed to release it.
  */
-int state_daemon_lock(const struct state *s, int *fd);
-bool state_daemon_runs(const struct state *s);
+int state_daemon_lock(const struct xdivert *s, int *fd);
+/* Held by every injection handle. */
+int state_handle_lock(const struct xdivert *s, int *fd);
+bool state_daemon_runs(const struct xdivert *s);
 
 /* How many of the interface's queues the daemon serves. */
-unsigned int state_served(const struct state *s, const struct xdv_iface *iface);
+unsigned int state_served(const struct xdivert *s,
+			  const struct xdv_iface *iface);
 
-/* Packets that a daemon had when it died: count them as dropped. */
-void state_settle(const struct state *s);
+/* Packets that a handle had when its process died: count them as dropped. */
+void state_settle(struct xdivert *s);
 
 #endif

@@ -27,7 +27,7 @@ static void derive(struct xdivert_stats *t)
 	t->in_flight = t->injected - t->completed - t->failed;
 }
 
-int stats_read(const struct state *s, struct xdivert_stats *total,
+int stats_read(const struct xdivert *s, struct xdivert_stats *total,
 	       struct xdivert_stats *row, int rows)
 {
 	int cpus = libbpf_num_possible_cpus(), count = 0, cpu;
@@ -51,7 +51,8 @@ int stats_read(const struct state *s, struct xdivert_stats *total,
 			add(total, &values[cpu]);
 		}
 		derive(&one);
-		if (row && count < rows && key)
+		/* Row 0 is shown only if somebody used it. */
+		if (row && count < rows && (key || one.injected || one.seen))
 			row[count++] = one;
 	}
 	free(values);
@@ -59,10 +60,25 @@ int stats_read(const struct state *s, struct xdivert_stats *total,
 	total->originated = s->shared->originated;
 	total->dropped = s->shared->dropped;
 	total->abandoned = s->shared->abandoned;
+	total->returned = s->shared->returned;
 	total->injected += s->shared->refused;
-	total->failed += s->shared->refused + s->shared->unknown;
+	total->completed -= s->shared->unpassed;
+	total->failed +=
+		s->shared->refused + s->shared->unknown + s->shared->unpassed;
 	total->in_flight -= s->shared->unknown;
 	total->held = total->diverted + total->originated - total->injected -
 		      total->dropped;
 	return count;
+}
+
+int xdivert_stats_read(struct xdivert *x, struct xdivert_stats *total,
+		       struct xdivert_stats *row, int n)
+{
+	int rc = state_lock(x);
+
+	/* What a dead daemon had is dropped, not held. */
+	if (!rc && !state_daemon_runs(x))
+		state_settle(x);
+	state_unlock(x);
+	return stats_read(x, total, row, n);
 }

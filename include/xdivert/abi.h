@@ -17,7 +17,7 @@
 #endif
 
 /* Changes with every struct below: two versions do not share maps. */
-#define XDV_ABI 1
+#define XDV_ABI 2
 
 #define XDV_MAX_IFACES 64
 #define XDV_MAX_QUEUES 64 /* receive queues of one interface */
@@ -34,8 +34,9 @@
  */
 #define XDV_PACKET_MAX 3328
 
-#define XDV_INFLIGHT 1024 /* injections in flight per handle, power of two */
-#define XDV_RECENT   1024 /* completions that xdv_recent remembers */
+#define XDV_INFLIGHT 1024  /* injections in flight per handle, power of two */
+#define XDV_RECENT   1024  /* completions that xdv_recent remembers */
+#define XDV_INJECTED 65536 /* injections that a host remembers */
 
 /* In front of a diverted frame, in its XDP metadata area. */
 struct xdv_meta {
@@ -44,9 +45,15 @@ struct xdv_meta {
 	__u32 iif;
 	__u32 oif;	 /* from the FIB */
 	__u16 l3_offset; /* from the frame's first byte to its IP header */
-	__u16 flags;
+	__u16 layer;	 /* enum xdv_layer */
 };
 XDV_SIZE(struct xdv_meta, 24);
+
+enum xdv_layer {
+	XDV_LAYER_NONE,
+	XDV_LAYER_FORWARD, /* packets that the FIB forwards */
+	XDV_LAYER_RECEIVE, /* packets for this host */
+};
 
 enum xdv_fail {
 	XDV_FAIL_OPEN,
@@ -103,16 +110,21 @@ struct xdv_control {
 	__u64 originated;  /* made in user space, not received */
 	__u64 dropped;	   /* by a callout */
 	__u64 abandoned;   /* part of dropped: lost with a daemon that died */
-	__u64 refused; /* injections that never reached the kernel: failed */
-	__u64 unknown; /* injections whose fate stayed unknown: failed */
+	__u64 returned;	   /* part of diverted: seen again after injection */
+	__u64 refused;	/* injections that never reached the kernel: failed */
+	__u64 unknown;	/* injections whose fate stayed unknown: failed */
+	__u64 unpassed; /* counted completed, but the stack did not take them */
 	__u32 next_rule;
 	__u32 daemon_pid;
+	__u8 mac[6]; /* source of frames injected into the receive path */
+	__u8 pad[2];
 };
 
 /* xdv_rules: a rule as it was given, by id. The id is never reused. */
 struct xdv_rule {
 	__u32 id;
 	__s32 priority;
+	__u32 layer; /* enum xdv_layer; 0: forward */
 	char name[XDV_NAME_LEN];
 	char iif[XDV_NAME_LEN];
 	char oif[XDV_NAME_LEN];
@@ -126,12 +138,13 @@ struct xdv_scratch {
 	__u32 iif;
 	__u32 start;	  /* first rule to try, by position */
 	__u32 generation; /* of the rule set that start belongs to */
+	__u32 layer;	  /* enum xdv_layer, from the FIB; valid if fib_done */
 	__u32 fib_done;
-	__u32 forwarded; /* FIB: 1 forward, 0 leave to the kernel */
 	__u32 oif;
-	__u32 rule;	/* matched: id */
-	__u32 position; /* matched: position in the set */
-	__u32 want_oif; /* matched: required egress, 0 any */
+	__u32 rule;	  /* matched: id */
+	__u32 position;	  /* matched: position in the set */
+	__u32 want_oif;	  /* matched: required egress, 0 any */
+	__u32 want_layer; /* matched: required layer */
 };
 
 /* xdv_stages: the hook's tail calls. */
@@ -142,10 +155,12 @@ enum xdv_stage {
 };
 
 #define XDV_DESC_DECREMENT_TTL 0x1
+#define XDV_DESC_RECEIVE       0x2 /* into the local stack, not out */
 
 enum xdv_desc_state {
 	XDV_DESC_QUEUED,
 	XDV_DESC_TAKEN,	   /* redirected, fate not yet known */
+	XDV_DESC_PASSED,   /* counted; the run's result says whether taken */
 	XDV_DESC_NO_ROUTE, /* failed and counted; user space says why */
 	XDV_DESC_DONE,
 };
@@ -162,8 +177,10 @@ struct xdv_desc {
 	__u32 compartment;
 	__u32 flags;
 	__u32 state; /* enum xdv_desc_state */
+	__u8 mac[6]; /* RECEIVE: of the interface */
+	__u8 pad[2];
 };
-XDV_SIZE(struct xdv_desc, 48);
+XDV_SIZE(struct xdv_desc, 56);
 
 enum xdv_engine {
 	XDV_ENGINE_NONE,
@@ -191,7 +208,9 @@ enum xdv_reason {
 	XDV_REASON_DEVICE_REFUSED,   /* by ndo_xdp_xmit, none of the batch */
 	XDV_REASON_QUEUE_FULL,	     /* ndo_xdp_xmit took fewer than offered */
 	XDV_REASON_ENGINE,	     /* the kernel call itself failed */
-	XDV_REASON_UNKNOWN,	     /* the kernel did not say what it did */
+	XDV_REASON_NO_COMPARTMENT,
+	XDV_REASON_CANCELED,
+	XDV_REASON_UNKNOWN, /* the kernel did not say what it did */
 	XDV_REASONS,
 };
 
@@ -214,6 +233,20 @@ struct xdv_completion {
 	__u32 pad;
 };
 XDV_SIZE(struct xdv_completion, 88);
+
+/*
+ * xdv_injected: by digest, what was injected on this host; whose it was, and
+ * whose the injection before that. Element 0 holds the digests' key.
+ */
+struct xdv_injected {
+	__u64 digest;
+	__u64 handle;
+	__u64 previous;
+	__u64 context;
+	__u64 time;
+	__u64 ttl;
+	__u64 check; /* of all the above: a torn write does not match */
+};
 
 /* The injection ring's positions; they only grow. */
 struct xdv_ring {

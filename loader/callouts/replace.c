@@ -8,6 +8,8 @@
 #include <string.h>
 
 #include "callout.h"
+#include "checksum.h"
+#include "error.h"
 #include "packet.h"
 
 #define TEXT_MAX 512
@@ -48,14 +50,13 @@ static int unescape(const char *text, uint8_t *out)
 	return n;
 }
 
-static int parse(int argc, char **argv, void **state, char *err, size_t errlen)
+static int parse(int argc, char **argv, void **state)
 {
 	struct replace *r;
 	int from, to;
 
 	if (argc != 3) {
-		snprintf(err, errlen, "replace needs 'OLD' and 'NEW'");
-		return -EINVAL;
+		return error_set(-EINVAL, "replace needs 'OLD' and 'NEW'");
 	}
 	r = calloc(1, sizeof(*r));
 	if (!r)
@@ -67,30 +68,31 @@ static int parse(int argc, char **argv, void **state, char *err, size_t errlen)
 	if (from > 0 && from == to)
 		return 0;
 	if (from < 0 || to < 0)
-		snprintf(err, errlen,
-			 "replace: too long, or a bad escape (\\xNN \\n \\r "
-			 "\\t \\\\)");
+		error_set(-EINVAL,
+			  "replace: too long, or a bad escape (\\xNN \\n \\r "
+			  "\\t \\\\)");
 	else if (!from)
-		snprintf(err, errlen, "replace: OLD is empty");
+		error_set(-EINVAL, "replace: OLD is empty");
 	else
-		snprintf(err, errlen,
-			 "replace: OLD has %d bytes and NEW %d; they must have "
-			 "the same length",
-			 from, to);
+		error_set(
+			-EINVAL,
+			"replace: OLD has %d bytes and NEW %d; they must have "
+			"the same length",
+			from, to);
 	free(r);
 	*state = NULL;
 	return -EINVAL;
 }
 
-static enum verdict run(const void *state, struct packet *p)
+static enum xdivert_verdict run(const void *state, struct xdivert_packet *p)
 {
 	const struct replace *r = state;
 	uint8_t *at, *end = p->data + p->len;
-	struct headers h;
+	struct xdivert_headers h;
 	int changed = 0;
 
-	if (packet_parse(p->data, p->len, &h) || !h.payload)
-		return VERDICT_CONTINUE;
+	if (xdivert_parse(p->data, p->len, &h) || !h.payload)
+		return XDIVERT_CONTINUE;
 	at = p->data + h.payload;
 	while ((at = memmem(at, end - at, r->from, r->len))) {
 		memcpy(at, r->to, r->len);
@@ -99,7 +101,7 @@ static enum verdict run(const void *state, struct packet *p)
 	}
 	if (changed)
 		csum_transport(p->data, p->len, &h);
-	return VERDICT_CONTINUE;
+	return XDIVERT_CONTINUE;
 }
 
 const struct callout_type callout_replace = {

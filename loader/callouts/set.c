@@ -8,6 +8,8 @@
 #include <string.h>
 
 #include "callout.h"
+#include "checksum.h"
+#include "error.h"
 #include "packet.h"
 
 struct set {
@@ -22,12 +24,12 @@ struct field {
 	unsigned int min, max; /* 0, 0: an address */
 	uint8_t protocol;      /* 0: the IP header */
 	void (*write)(const struct set *s, uint8_t *ip,
-		      const struct headers *h);
+		      const struct xdivert_headers *h);
 	unsigned int offset;
 };
 
 /* The transport checksum if it is there and in use, else NULL. */
-static uint8_t *transport_sum(uint8_t *ip, const struct headers *h)
+static uint8_t *transport_sum(uint8_t *ip, const struct xdivert_headers *h)
 {
 	static const uint8_t none[2];
 	uint8_t *sum;
@@ -44,7 +46,7 @@ static uint8_t *transport_sum(uint8_t *ip, const struct headers *h)
 	return memcmp(sum, none, 2) ? sum : NULL;
 }
 
-static void update_transport(uint8_t *ip, const struct headers *h,
+static void update_transport(uint8_t *ip, const struct xdivert_headers *h,
 			     const uint8_t *from, const uint8_t *to,
 			     uint32_t len)
 {
@@ -52,13 +54,13 @@ static void update_transport(uint8_t *ip, const struct headers *h,
 
 	if (!sum)
 		return;
-	csum_update(sum, from, to, len);
+	xdivert_checksum_update(sum, from, to, len);
 	if (h->protocol == IPPROTO_UDP && !sum[0] && !sum[1])
 		sum[0] = sum[1] = 0xff;
 }
 
 static void write_address(const struct set *s, uint8_t *ip,
-			  const struct headers *h)
+			  const struct xdivert_headers *h)
 {
 	uint32_t size = h->version == 4 ? 4 : 16;
 	uint8_t *at = ip + (h->version == 4 ? 12 : 8) + s->field->offset * size;
@@ -72,7 +74,7 @@ static void write_address(const struct set *s, uint8_t *ip,
 }
 
 static void write_dscp(const struct set *s, uint8_t *ip,
-		       const struct headers *h)
+		       const struct xdivert_headers *h)
 {
 	if (h->version == 4) {
 		ip[1] = s->number << 2 | (ip[1] & 3);
@@ -83,7 +85,8 @@ static void write_dscp(const struct set *s, uint8_t *ip,
 	ip[1] = (s->number & 3) << 6 | (ip[1] & 0x3f);
 }
 
-static void write_ttl(const struct set *s, uint8_t *ip, const struct headers *h)
+static void write_ttl(const struct set *s, uint8_t *ip,
+		      const struct xdivert_headers *h)
 {
 	if (h->version == 4) {
 		ip[8] = s->number;
@@ -94,7 +97,7 @@ static void write_ttl(const struct set *s, uint8_t *ip, const struct headers *h)
 }
 
 static void write_port(const struct set *s, uint8_t *ip,
-		       const struct headers *h)
+		       const struct xdivert_headers *h)
 {
 	uint8_t port[2] = {s->number >> 8, s->number};
 	uint8_t *at;
@@ -117,8 +120,7 @@ static const struct field fields[] = {
 	{"udp.dport", 0, 65535, IPPROTO_UDP, write_port, 2},
 };
 
-static int parse_value(struct set *s, const char *value, char *err,
-		       size_t errlen)
+static int parse_value(struct set *s, const char *value)
 {
 	const struct field *f = s->field;
 	char *end;
@@ -127,9 +129,8 @@ static int parse_value(struct set *s, const char *value, char *err,
 		s->family = strchr(value, ':') ? AF_INET6 : AF_INET;
 		if (inet_pton(s->family, value, s->address) == 1)
 			return 0;
-		snprintf(err, errlen, "set %s: '%s' is not an address", f->name,
-			 value);
-		return -EINVAL;
+		return error_set(-EINVAL, "set %s: '%s' is not an address",
+				 f->name, value);
 	}
 	if (!strcmp(f->name, "ip.dscp") && !strcmp(value, "ef"))
 		value = "46";
@@ -137,20 +138,18 @@ static int parse_value(struct set *s, const char *value, char *err,
 	if (*value && !*end && *value != '-' && s->number >= f->min &&
 	    s->number <= f->max)
 		return 0;
-	snprintf(err, errlen, "set %s: '%s' is not a number from %u to %u",
-		 f->name, value, f->min, f->max);
-	return -EINVAL;
+	return error_set(-EINVAL, "set %s: '%s' is not a number from %u to %u",
+			 f->name, value, f->min, f->max);
 }
 
-static int parse(int argc, char **argv, void **state, char *err, size_t errlen)
+static int parse(int argc, char **argv, void **state)
 {
 	struct set *s;
 	size_t i;
 	int rc;
 
 	if (argc != 3) {
-		snprintf(err, errlen, "set needs a field and a value");
-		return -EINVAL;
+		return error_set(-EINVAL, "set needs a field and a value");
 	}
 	s = calloc(1, sizeof(*s));
 	if (!s)
@@ -159,13 +158,13 @@ static int parse(int argc, char **argv, void **state, char *err, size_t errlen)
 		if (!strcmp(fields[i].name, argv[1]))
 			s->field = &fields[i];
 	if (!s->field) {
-		snprintf(err, errlen,
-			 "set: no field '%s'; there are ip.src ip.dst ip.dscp "
-			 "ip.ttl tcp.sport tcp.dport udp.sport udp.dport",
-			 argv[1]);
+		error_set(-EINVAL,
+			  "set: no field '%s'; there are ip.src ip.dst ip.dscp "
+			  "ip.ttl tcp.sport tcp.dport udp.sport udp.dport",
+			  argv[1]);
 		rc = -EINVAL;
 	} else {
-		rc = parse_value(s, argv[2], err, errlen);
+		rc = parse_value(s, argv[2]);
 	}
 	if (rc)
 		free(s);
@@ -174,16 +173,16 @@ static int parse(int argc, char **argv, void **state, char *err, size_t errlen)
 	return rc;
 }
 
-static enum verdict run(const void *state, struct packet *p)
+static enum xdivert_verdict run(const void *state, struct xdivert_packet *p)
 {
 	const struct set *s = state;
-	struct headers h;
+	struct xdivert_headers h;
 
-	if (packet_parse(p->data, p->len, &h))
-		return VERDICT_CONTINUE;
+	if (xdivert_parse(p->data, p->len, &h))
+		return XDIVERT_CONTINUE;
 	if (!s->field->protocol || s->field->protocol == h.protocol)
 		s->field->write(s, p->data, &h);
-	return VERDICT_CONTINUE;
+	return XDIVERT_CONTINUE;
 }
 
 const struct callout_type callout_set = {

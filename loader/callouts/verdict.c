@@ -4,28 +4,30 @@
 #include <stdio.h>
 
 #include "callout.h"
+#include "error.h"
 
-static int parse(int argc, char **argv, void **state, char *err, size_t errlen)
+static int parse(int argc, char **argv, void **state)
 {
 	(void)state;
 	if (argc == 1)
 		return 0;
-	snprintf(err, errlen, "%s takes no arguments", argv[0]);
-	return -EINVAL;
+	return error_set(-EINVAL, "%s takes no arguments", argv[0]);
 }
 
-static enum verdict run_drop(const void *state, struct packet *p)
+static enum xdivert_verdict run_drop(const void *state,
+				     struct xdivert_packet *p)
 {
 	(void)state;
 	(void)p;
-	return VERDICT_DROP;
+	return XDIVERT_DROP;
 }
 
-static enum verdict run_pass(const void *state, struct packet *p)
+static enum xdivert_verdict run_pass(const void *state,
+				     struct xdivert_packet *p)
 {
 	(void)state;
 	(void)p;
-	return VERDICT_INJECT;
+	return XDIVERT_INJECT;
 }
 
 const struct callout_type callout_drop = {

@@ -10,6 +10,8 @@
 
 #include <bpf/bpf.h>
 
+#include <xdivert.h>
+
 #include "filter.h"
 #include "insn.h"
 #include "unit.h"
@@ -257,15 +259,13 @@ static uint32_t run(int fd, const struct packet_data *p)
 static void test_differential(void **state)
 {
 	struct bpf_program classic;
-	char err[256];
 	size_t i, j, matches, all = 0;
 	int fd, want;
 
 	(void)state;
 	for (i = 0; i < ARRAY_SIZE(expressions); i++) {
-		if (filter_compile(expressions[i], &classic, err,
-				   sizeof(err))) {
-			fail_msg("%s", err);
+		if (filter_compile(expressions[i], &classic)) {
+			fail_msg("%s", xdivert_error());
 			return;
 		}
 		fd = load(&classic);
@@ -298,11 +298,10 @@ static void test_loops_are_refused(void **state)
 {
 	struct bpf_program classic;
 	struct insns is = {0};
-	char err[256];
 
 	(void)state;
 	assert_int_equal(
-		filter_compile("ip6 protochain 6", &classic, err, sizeof(err)),
+		filter_compile("ip6 protochain 6", &classic),
 		0);
 	assert_int_equal(filter_translate(&classic, &is), -ENOTSUP);
 	insns_free(&is);

@@ -19,20 +19,17 @@
 #include <bpf/bpf.h>
 #include <linux/bpf.h>
 
-#include "attach.h"
-#include "handle.h"
+#include "inject.h"
 #include "queue.h"
-#include "ruleset.h"
-#include "stats.h"
+#include "state.h"
 #include "unit.h"
 
 #define FRAME_MAX 4000
 
 static struct {
 	char pins[64];
-	struct state s;
-	struct handle *h;
-	struct queues *q;
+	struct xdivert *x;
+	struct xdivert_injection *h;
 	int prog;
 	uint32_t in, out;
 } lab;
@@ -48,46 +45,29 @@ static void sh(const char *command)
 		fail_msg("failed: %s", command);
 }
 
-static void completed(void *arg, struct packet *p,
-		      const struct xdv_completion *c)
-{
-	(void)arg;
-	(void)p;
-	(void)c;
-}
-
 static void attach(unsigned int fail)
 {
-	struct attach_request request = {
-		.ifname = "in0", .mode = XDV_MODE_NATIVE, .fail = fail};
-	char err[256], path[320];
+	struct xdivert_attach_opts opts = {
+		.sz = sizeof(opts), .mode = XDV_MODE_NATIVE, .fail = fail};
+	char path[320];
 
-	if (hook_attach(&lab.s, &request, err, sizeof(err)))
-		fail_msg("%s", err);
-	state_path(&lab.s, "xdv_xdp_ingress", path, sizeof(path));
+	if (xdivert_attach(lab.x, "in0", &opts))
+		fail_msg("%s", xdivert_error());
+	state_path(lab.x, "xdv_xdp_ingress", path, sizeof(path));
 	lab.prog = bpf_obj_get(path);
 	assert_true(lab.prog >= 0);
 }
 
 static void detach(void)
 {
-	char err[256];
-
-	assert_int_equal(hook_detach(&lab.s, "in0", err, sizeof(err)), 0);
+	assert_int_equal(xdivert_detach(lab.x, "in0"), 0);
 	close(lab.prog);
-}
-
-static void update(void)
-{
-	char err[256];
-
-	if (queues_update(lab.q, err, sizeof(err)))
-		fail_msg("%s", err);
 }
 
 static int set_up(void **state)
 {
-	char err[256];
+	struct xdivert_open_opts opts = {
+		.sz = sizeof(opts), .pin_dir = lab.pins, .create = true};
 
 	(void)state;
 	if (unshare(CLONE_NEWNET))
@@ -108,13 +88,13 @@ static int set_up(void **state)
 	   "sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1");
 	snprintf(lab.pins, sizeof(lab.pins), "/sys/fs/bpf/xdivert-test-%d",
 		 getpid());
-	if (state_open(&lab.s, lab.pins, STATE_CREATE))
-		return -1;
 	lab.in = if_nametoindex("in0");
 	lab.out = if_nametoindex("out0");
-	if (handle_create(&lab.h, &lab.s, completed, NULL, err, sizeof(err)) ||
-	    queues_create(&lab.q, &lab.s, lab.h, err, sizeof(err))) {
-		print_error("%s\n", err);
+	if (xdivert_open(&lab.x, &opts) ||
+	    xdivert_injection_create(&lab.h, lab.x, AF_UNSPEC,
+				     XDIVERT_KIND_FORWARD) ||
+	    xdivert_serve(lab.h)) {
+		print_error("%s\n", xdivert_error());
 		return -1;
 	}
 	return 0;
@@ -123,12 +103,10 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
 	(void)state;
-	queues_destroy(lab.q);
-	handle_destroy(lab.h);
-	hook_detach_all(&lab.s);
-	state_remove(&lab.s);
-	state_close(&lab.s);
-	return 0;
+	xdivert_injection_destroy(lab.h, -1);
+	xdivert_detach_all(lab.x);
+	xdivert_close(lab.x);
+	return access(lab.pins, F_OK) ? 0 : -1;
 }
 
 /* Run the hook over a frame; what it left in front of it goes to meta. */
@@ -159,7 +137,7 @@ static struct xdivert_stats stats(void)
 {
 	struct xdivert_stats total;
 
-	assert_true(stats_read(&lab.s, &total, NULL, 0) >= 0);
+	assert_true(xdivert_stats_read(lab.x, &total, NULL, 0) >= 0);
 	assert_int_equal(total.seen, total.unmatched + total.matched);
 	return total;
 }
@@ -167,20 +145,17 @@ static struct xdivert_stats stats(void)
 static void add_rule(const char *name, const char *filter, const char *oif)
 {
 	struct xdv_rule rule = {.priority = 1};
-	char err[256];
 
 	snprintf(rule.name, sizeof(rule.name), "%s", name);
 	snprintf(rule.filter, sizeof(rule.filter), "%s", filter);
 	snprintf(rule.oif, sizeof(rule.oif), "%s", oif);
-	if (ruleset_add(&lab.s, &rule, err, sizeof(err)))
-		fail_msg("%s", err);
+	if (xdivert_rule_add(lab.x, &rule))
+		fail_msg("%s", xdivert_error());
 }
 
 static void flush_rules(void)
 {
-	char err[256];
-
-	assert_int_equal(ruleset_flush(&lab.s, err, sizeof(err)), 0);
+	assert_int_equal(xdivert_rule_flush(lab.x), 0);
 }
 
 /* hex is the whole frame from its EtherType on; "." stands for nothing. */
@@ -380,7 +355,7 @@ static void test_rules(void **state)
 	add_rule("this way", "udp", "out0");
 	add_rule("too late", "udp", "");
 	assert_int_equal(run(&f, &meta), XDP_REDIRECT);
-	assert_int_equal(meta.rule, lab.s.shared->next_rule - 1);
+	assert_int_equal(meta.rule, lab.x->shared->next_rule - 1);
 	flush_rules();
 	assert_int_equal(run(&f, NULL), XDP_PASS);
 }
@@ -393,7 +368,7 @@ static void check_unserved(unsigned int fail, uint32_t verdict)
 	struct frame f;
 
 	detach();
-	update();
+	assert_int_equal(queues_update(lab.h->q), 0);
 	attach(fail);
 	add_rule("all", "", "");
 	from_hex(&f, shapes[0].hex, 0);
@@ -413,10 +388,9 @@ static void check_unserved(unsigned int fail, uint32_t verdict)
 /* The kernel frees the old socket's queue a little after it was closed. */
 static void serve_again(void)
 {
-	char err[256];
 	int tries = 0;
 
-	while (queues_update(lab.q, err, sizeof(err))) {
+	while (queues_update(lab.h->q)) {
 		assert_true(tries++ < 2000);
 		usleep(1000);
 	}
@@ -435,7 +409,7 @@ static void test_unserved(void **state)
 /* The test runner redirects nothing, so the queue seems to fill up. */
 static void test_full_queue(void **state)
 {
-	struct xdv_queue *queue = &lab.s.occupancy[0];
+	struct xdv_queue *queue = &lab.x->occupancy[0];
 	struct frame f;
 	uint64_t n;
 
@@ -481,8 +455,7 @@ static int attach_served(void **state)
 	if (set_up(state))
 		return -1;
 	attach(XDV_FAIL_OPEN);
-	update();
-	return 0;
+	return queues_update(lab.h->q);
 }
 
 int main(void)

@@ -92,7 +92,8 @@ def test_rule_list(lab):
     rules = json.loads(lab.gateway.xdivert("rule", "list", "--json").stdout)
     assert [r["name"] for r in rules] == ["b", "a"]
     assert rules[0] == {
-        "name": "b", "id": 1, "priority": 7, "filter": "udp port 53",
+        "name": "b", "id": 1, "priority": 7, "layer": "forward",
+        "filter": "udp port 53",
         "iif": "g0", "oif": "g1", "to": "g1",
         "do": ["set ip.dscp 1", "replace 'a b' 'c d'"]}
     text = lab.gateway.xdivert("rule", "list").stdout

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "callout.h"
+#include "checksum.h"
 #include "packet.h"
 #include "unit.h"
 
@@ -48,60 +48,57 @@ static const struct {
 
 static void test_parse(void **state)
 {
-	struct callout *callout;
-	char err[256];
+	struct xdivert_callout *callout;
 	size_t i;
 	int rc;
 
 	(void)state;
 	for (i = 0; i < ARRAY_SIZE(words); i++) {
-		*err = 0;
 		print_message("%s\n", words[i].text);
-		rc = callout_parse(words[i].text, &callout, err, sizeof(err));
+		rc = xdivert_callout_parse(words[i].text, &callout);
 		if (words[i].error) {
 			assert_int_equal(rc, -EINVAL);
-			assert_non_null(strstr(err, words[i].error));
+			assert_non_null(strstr(xdivert_error(), words[i].error));
 		} else {
 			assert_int_equal(rc, 0);
-			callout_free(callout);
+			xdivert_callout_free(callout);
 		}
 	}
 }
 
 static void test_too_long(void **state)
 {
-	struct callout *callout;
-	char text[3000], err[256];
+	struct xdivert_callout *callout;
+	char text[3000];
 
 	(void)state;
 	memset(text, 'a', sizeof(text));
 	memcpy(text, "replace ", 8);
 	text[1500] = ' ';
 	text[sizeof(text) - 1] = 0;
-	assert_int_equal(callout_parse(text, &callout, err, sizeof(err)),
+	assert_int_equal(xdivert_callout_parse(text, &callout),
 			 -EINVAL);
 }
 
-static struct callout *make(const char *text)
+static struct xdivert_callout *make(const char *text)
 {
-	struct callout *callout = NULL;
-	char err[256];
+	struct xdivert_callout *callout = NULL;
 
-	assert_int_equal(callout_parse(text, &callout, err, sizeof(err)), 0);
+	assert_int_equal(xdivert_callout_parse(text, &callout), 0);
 	return callout;
 }
 
 static void test_verdicts(void **state)
 {
 	uint8_t data[20] = {0x45, 0, 0, 20};
-	struct packet p = {.data = data, .len = sizeof(data)};
-	struct callout *drop = make("drop"), *pass = make("pass");
+	struct xdivert_packet p = {.data = data, .len = sizeof(data)};
+	struct xdivert_callout *drop = make("drop"), *pass = make("pass");
 
 	(void)state;
-	assert_int_equal(callout_run(drop, &p), VERDICT_DROP);
-	assert_int_equal(callout_run(pass, &p), VERDICT_INJECT);
-	callout_free(drop);
-	callout_free(pass);
+	assert_int_equal(xdivert_callout_run(drop, &p), XDIVERT_DROP);
+	assert_int_equal(xdivert_callout_run(pass, &p), XDIVERT_INJECT);
+	xdivert_callout_free(drop);
+	xdivert_callout_free(pass);
 }
 
 /* Any callout on any packet stays inside it and keeps a good checksum. */
@@ -114,9 +111,9 @@ static void test_random_packets(void **state)
 		"set udp.sport 1",    "set udp.dport 0",
 		"replace a b",	      "replace '\\x00' '\\xff'",
 	};
-	struct callout *callouts[ARRAY_SIZE(texts)];
+	struct xdivert_callout *callouts[ARRAY_SIZE(texts)];
 	unsigned int seed = 6;
-	struct packet p;
+	struct xdivert_packet p;
 	uint32_t i, len;
 	int round;
 
@@ -125,7 +122,7 @@ static void test_random_packets(void **state)
 		callouts[i] = make(texts[i]);
 	for (round = 0; round < 50000; round++) {
 		len = 20 + rand_r(&seed) % 60;
-		p = (struct packet){.data = malloc(len), .len = len};
+		p = (struct xdivert_packet){.data = malloc(len), .len = len};
 		assert_non_null(p.data);
 		for (i = 0; i < len; i++)
 			p.data[i] = rand_r(&seed) >> 8;
@@ -134,23 +131,23 @@ static void test_random_packets(void **state)
 		p.data[round & 1 ? 3 : 5] = round & 1 ? len : len - 40;
 		p.data[round & 1 ? 9 : 6] = round & 2 ? 6 : 17;
 		for (i = 0; i < ARRAY_SIZE(texts); i++)
-			assert_int_equal(callout_run(callouts[i], &p),
-					 VERDICT_CONTINUE);
+			assert_int_equal(xdivert_callout_run(callouts[i], &p),
+					 XDIVERT_CONTINUE);
 		assert_int_equal(p.len, len);
 		free(p.data);
 	}
 	for (i = 0; i < ARRAY_SIZE(texts); i++)
-		callout_free(callouts[i]);
+		xdivert_callout_free(callouts[i]);
 }
 
 /* A UDP checksum that comes out as zero is sent as ffff (RFC 768). */
 static void test_udp_zero(void **state)
 {
 	uint8_t data[30] = {0x45, 0, 0, 30, 0, 0, 0, 0, 64, 17};
-	struct packet p = {.data = data, .len = sizeof(data)};
-	struct callout *callout;
+	struct xdivert_packet p = {.data = data, .len = sizeof(data)};
+	struct xdivert_callout *callout;
 	char text[40];
-	struct headers h;
+	struct xdivert_headers h;
 	int port;
 
 	(void)state;
@@ -159,12 +156,12 @@ static void test_udp_zero(void **state)
 		snprintf(text, sizeof(text), "set udp.sport %d", port);
 		callout = make(text);
 		if (!port) {
-			assert_int_equal(packet_parse(data, 30, &h), 0);
+			assert_int_equal(xdivert_parse(data, 30, &h), 0);
 			data[26] = 1;
 			csum_transport(data, 30, &h);
 		}
-		callout_run(callout, &p);
-		callout_free(callout);
+		xdivert_callout_run(callout, &p);
+		xdivert_callout_free(callout);
 		assert_true(data[26] || data[27]);
 	}
 }

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "packet.h"
+#include "checksum.h"
 #include "unit.h"
 
 static void test_rfc1071_example(void **state)
@@ -34,7 +34,7 @@ static void test_ipv4_header(void **state)
 }
 
 static void random_packet(unsigned int *seed, uint8_t *ip, uint32_t len,
-			  uint8_t protocol, struct headers *h)
+			  uint8_t protocol, struct xdivert_headers *h)
 {
 	uint32_t i;
 
@@ -47,11 +47,11 @@ static void random_packet(unsigned int *seed, uint8_t *ip, uint32_t len,
 	ip[9] = protocol;
 	if (protocol == IPPROTO_TCP)
 		ip[32] = 0x50;
-	assert_int_equal(packet_parse(ip, len, h), 0);
+	assert_int_equal(xdivert_parse(ip, len, h), 0);
 }
 
 static uint16_t sum_of_all(const uint8_t *ip, uint32_t len,
-			   const struct headers *h)
+			   const struct xdivert_headers *h)
 {
 	uint32_t left = len - h->transport;
 
@@ -66,7 +66,7 @@ static void test_transport(void **state)
 	static const uint8_t protocols[] = {IPPROTO_TCP, IPPROTO_UDP,
 					    IPPROTO_ICMP};
 	unsigned int seed = 2;
-	struct headers h;
+	struct xdivert_headers h;
 	uint8_t ip[300];
 	uint32_t len;
 	int round;
@@ -83,7 +83,7 @@ static void test_transport(void **state)
 static void test_udp_without_checksum_stays_so(void **state)
 {
 	unsigned int seed = 3;
-	struct headers h;
+	struct xdivert_headers h;
 	uint8_t ip[100];
 
 	(void)state;
@@ -96,7 +96,7 @@ static void test_udp_without_checksum_stays_so(void **state)
 static void test_incremental_equals_full(void **state)
 {
 	unsigned int seed = 4;
-	struct headers h;
+	struct xdivert_headers h;
 	uint8_t ip[120], to[16];
 	uint32_t at, len, i;
 	int round;
@@ -109,7 +109,7 @@ static void test_incremental_equals_full(void **state)
 		at = 40 + 2 * (rand_r(&seed) % 20);
 		for (i = 0; i < len; i++)
 			to[i] = round % 5 ? rand_r(&seed) >> 8 : 0;
-		csum_update(ip + 36, ip + at, to, len);
+		xdivert_checksum_update(ip + 36, ip + at, to, len);
 		memcpy(ip + at, to, len);
 		assert_int_equal(sum_of_all(ip, sizeof(ip), &h), 0);
 	}
@@ -120,7 +120,7 @@ static void test_complete(void **state)
 {
 	unsigned int seed = 5;
 	uint8_t ip[100], good[100];
-	struct headers h;
+	struct xdivert_headers h;
 	uint16_t pseudo;
 
 	(void)state;

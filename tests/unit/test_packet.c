@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "packet.h"
+#include <xdivert.h>
+
 #include "unit.h"
 
 #define NEXT_TCP 6
@@ -16,7 +17,7 @@ static const struct {
 	const char *hex; /* of the headers; zeroes follow */
 	uint32_t len;
 	int rc;
-	struct headers want;
+	struct xdivert_headers want;
 } cases[] = {
 	{"empty", "", 0, -EINVAL, {0}},
 	{"version 0", "00", 40, -EINVAL, {0}},
@@ -133,7 +134,7 @@ static uint8_t *exact(const uint8_t *data, uint32_t len)
 static void test_parse(void **state)
 {
 	uint8_t data[128], *copy;
-	struct headers h;
+	struct xdivert_headers h;
 	size_t i;
 
 	(void)state;
@@ -141,7 +142,7 @@ static void test_parse(void **state)
 		from_hex(cases[i].hex, data, sizeof(data));
 		copy = exact(data, cases[i].len);
 		print_message("%s\n", cases[i].name);
-		assert_int_equal(packet_parse(copy, cases[i].len, &h),
+		assert_int_equal(xdivert_parse(copy, cases[i].len, &h),
 				 cases[i].rc);
 		free(copy);
 		if (cases[i].rc)
@@ -188,15 +189,15 @@ static void test_extension_headers(void **state)
 {
 	uint8_t data[200];
 	uint32_t len = extensions(data, false);
-	struct headers h;
+	struct xdivert_headers h;
 
 	(void)state;
-	assert_int_equal(packet_parse(data, len, &h), 0);
+	assert_int_equal(xdivert_parse(data, len, &h), 0);
 	assert_int_equal(h.protocol, NEXT_UDP);
 	assert_int_equal(h.transport, len - 12);
 	assert_int_equal(h.payload, len - 4);
 	len = extensions(data, true);
-	assert_int_equal(packet_parse(data, len, &h), 0);
+	assert_int_equal(xdivert_parse(data, len, &h), 0);
 	assert_true(h.later_fragment);
 	assert_int_equal(h.transport, 0);
 	assert_int_equal(h.payload, 0);
@@ -207,13 +208,13 @@ static void test_truncated_extensions(void **state)
 {
 	uint8_t data[200], *copy;
 	uint32_t full = extensions(data, false), len;
-	struct headers h;
+	struct xdivert_headers h;
 
 	(void)state;
 	for (len = 40; len < full; len++) {
 		data[5] = len - 40;
 		copy = exact(data, len);
-		assert_int_equal(packet_parse(copy, len, &h), 0);
+		assert_int_equal(xdivert_parse(copy, len, &h), 0);
 		assert_true(h.transport <= len && h.payload <= len);
 		if (len < full - 4)
 			assert_int_equal(h.payload, 0);
@@ -226,7 +227,7 @@ static void test_random(void **state)
 {
 	unsigned int seed = 1;
 	uint8_t data[256], *copy;
-	struct headers h;
+	struct xdivert_headers h;
 	uint32_t len, i;
 	int round, parsed = 0;
 
@@ -250,7 +251,7 @@ static void test_random(void **state)
 			data[40] = next[data[40] % sizeof(next)];
 		}
 		copy = exact(data, len);
-		if (!packet_parse(copy, len, &h)) {
+		if (!xdivert_parse(copy, len, &h)) {
 			parsed++;
 			assert_true(h.transport <= len && h.payload <= len);
 		}

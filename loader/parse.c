@@ -3,7 +3,7 @@
 #include <netinet/in.h>
 #include <string.h>
 
-#include "packet.h"
+#include <xdivert.h>
 
 static unsigned int be16(const uint8_t *p)
 {
@@ -12,7 +12,7 @@ static unsigned int be16(const uint8_t *p)
 
 /* Find the payload behind the transport header at h->transport. */
 static void parse_transport(const uint8_t *data, uint32_t len,
-			    struct headers *h)
+			    struct xdivert_headers *h)
 {
 	const uint8_t *l4 = data + h->transport;
 	uint32_t left = len - h->transport, size = 0;
@@ -34,7 +34,7 @@ static void parse_transport(const uint8_t *data, uint32_t len,
 		h->payload = h->transport + size;
 }
 
-static int parse4(const uint8_t *data, uint32_t len, struct headers *h)
+static int parse4(const uint8_t *data, uint32_t len, struct xdivert_headers *h)
 {
 	uint32_t header;
 
@@ -49,7 +49,7 @@ static int parse4(const uint8_t *data, uint32_t len, struct headers *h)
 	return 0;
 }
 
-static int parse6(const uint8_t *data, uint32_t len, struct headers *h)
+static int parse6(const uint8_t *data, uint32_t len, struct xdivert_headers *h)
 {
 	uint32_t at = 40, size;
 
@@ -83,11 +83,12 @@ static int parse6(const uint8_t *data, uint32_t len, struct headers *h)
 	return 0;
 }
 
-int packet_parse(const uint8_t *data, uint32_t len, struct headers *h)
+int xdivert_parse(const void *packet, uint32_t len, struct xdivert_headers *h)
 {
+	const uint8_t *data = packet;
 	int rc;
 
-	*h = (struct headers){0};
+	*h = (struct xdivert_headers){0};
 	if (!len)
 		return -EINVAL;
 	h->version = data[0] >> 4;

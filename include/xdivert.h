@@ -1,0 +1,404 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * libxdivert: take packets out of the forwarding path, edit them, put them
+ * back, and learn what became of each.
+ *
+ * Functions that can fail return 0 (or a count) or a negative errno;
+ * xdivert_error() then has a sentence for a person. ifindexes, lengths and
+ * times are in host byte order, packets in network order. Times are
+ * CLOCK_MONOTONIC nanoseconds. Linux 6.1 or newer.
+ *
+ * Errors that initiating an injection can return; the completion is then not
+ * called and the packet is still the caller's:
+ *
+ *   -ENOTCONN      not ready: nothing is attached here, or the compartment is
+ *                  gone or was never there
+ *   -ESHUTDOWN     the handle is closing
+ *   -ENOBUFS       XDIVERT_PENDING_MAX injections are pending; dispatch first
+ *   -EINVAL        flags that are not zero, or a packet that is not one sound
+ *                  IP packet of that family
+ *   -EAFNOSUPPORT  a family that is not AF_INET or AF_INET6, or that the
+ *                  handle was not created for
+ *   -EOPNOTSUPP    a kind of injection that the handle was not created for
+ *   -EMSGSIZE      more than XDIVERT_PACKET_MAX bytes
+ *
+ * Statuses of a completion (0: the device, or the local stack, took it):
+ *
+ *   -ENODEV        no such interface in the compartment
+ *   -ENETDOWN      the interface is down
+ *   -EOPNOTSUPP    the device cannot transmit XDP frames
+ *   -ENXIO         its peer is down or takes none (a veth without NAPI)
+ *   -ENOBUFS       the device's queue is full
+ *   -EMSGSIZE      longer than the interface's MTU
+ *   -EHOSTUNREACH  the next hop's neighbour is not resolved (resolution has
+ *                  been started), or an unreachable route
+ *   -ENETUNREACH   no route through this interface, or a blackhole
+ *   -EACCES        a prohibit route
+ *   -ETIME         TTL or hop limit ends here
+ *   -ENOTCONN      the compartment has gone meanwhile
+ *   -ECANCELED     the handle was destroyed first
+ *   -EINVAL        the packet's IP header was spoilt after initiation
+ *   -ETIMEDOUT     the kernel never said what it did with the frame
+ */
+#ifndef XDIVERT_H
+#define XDIVERT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include <xdivert/abi.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define XDIVERT_API __attribute__((visibility("default")))
+
+#define XDIVERT_PACKET_MAX  XDV_PACKET_MAX
+#define XDIVERT_PENDING_MAX 1024
+
+/* The last failure of this thread, "" if there was none. Valid until the
+ * thread's next call.
+ */
+XDIVERT_API const char *xdivert_error(void);
+
+/* ---- a compartment ------------------------------------------------------ */
+
+/*
+ * A compartment is a network namespace. Its id is the namespace's inode
+ * number, as `ls -i /run/netns` and lsns(8) show it; 0 is the namespace of
+ * the handle.
+ */
+#define XDIVERT_COMPARTMENT_UNSPECIFIED 0
+
+/* The id of a name of `ip netns`. -ENOTCONN: there is none. */
+XDIVERT_API int xdivert_compartment_find(const char *name, uint32_t *id);
+/* Move the calling thread into it, for good. -ENOTCONN: there is none. */
+XDIVERT_API int xdivert_compartment_enter(const char *name);
+
+/*
+ * The pinned state of the calling thread's namespace: its attachments, rules
+ * and counters. It lives in bpffs while an interface is attached or a daemon
+ * runs. Any number of processes may have it open. An object may be used by
+ * one thread at a time.
+ */
+struct xdivert;
+
+struct xdivert_open_opts {
+	size_t sz;	     /* sizeof(this) */
+	const char *pin_dir; /* NULL: $XDIVERT_PIN_DIR, /sys/fs/bpf/xdivert */
+	bool create;	     /* make what is missing */
+};
+
+/* opts may be NULL. -ENOTCONN: nothing is there and create is not set. */
+XDIVERT_API int xdivert_open(struct xdivert **x,
+			     const struct xdivert_open_opts *opts);
+XDIVERT_API void xdivert_close(struct xdivert *x);
+/* Where the maps are pinned; x's. */
+XDIVERT_API const char *xdivert_pins(const struct xdivert *x);
+
+struct xdivert_attach_opts {
+	size_t sz;	   /* sizeof(this) */
+	unsigned int mode; /* enum xdv_mode, 0: native, else generic */
+	unsigned int fail; /* enum xdv_fail */
+};
+
+/*
+ * Put the hook on an interface. opts may be NULL. -ENODEV: no such interface;
+ * -EEXIST: attached already; -EBUSY: another XDP program is in the way;
+ * -EMSGSIZE: the MTU is too big; -EOPNOTSUPP: not in this mode. On failure
+ * nothing has changed.
+ */
+XDIVERT_API int xdivert_attach(struct xdivert *x, const char *ifname,
+			       const struct xdivert_attach_opts *opts);
+/* -ENOENT: not attached. The last one takes all pinned state with it, unless
+ * a daemon runs.
+ */
+XDIVERT_API int xdivert_detach(struct xdivert *x, const char *ifname);
+XDIVERT_API int xdivert_detach_all(struct xdivert *x);
+
+struct xdivert_interface {
+	struct xdv_iface iface;
+	uint32_t served; /* how many of its queues the daemon serves */
+};
+
+/* The attached interfaces; how many there are (n may be less). */
+XDIVERT_API int xdivert_interfaces(struct xdivert *x,
+				   struct xdivert_interface *list, int n);
+/* The daemon's pid, 0 if none runs. */
+XDIVERT_API pid_t xdivert_daemon(struct xdivert *x);
+
+/* Rules. rule->id is set. All or nothing; a packet sees the rules before or
+ * after. -EEXIST: the name is taken; -EINVAL: see xdivert_error().
+ */
+XDIVERT_API int xdivert_rule_add(struct xdivert *x, struct xdv_rule *rule);
+XDIVERT_API int xdivert_rule_del(struct xdivert *x, const char *name);
+XDIVERT_API int xdivert_rule_flush(struct xdivert *x);
+/* How many, in the order in which they are tried. The caller frees *list. */
+XDIVERT_API int xdivert_rules(struct xdivert *x, struct xdv_rule **list);
+
+/* Changes before a packet can match a rule that was not there before. */
+XDIVERT_API uint64_t xdivert_generation(const struct xdivert *x);
+
+/* seen = unmatched + matched; matched = diverted + unserved + queue_dropped;
+ * diverted + originated = injected + dropped + held;
+ * injected = completed + failed + in_flight.
+ */
+struct xdivert_stats {
+	uint32_t ifindex; /* 0: the total */
+	uint64_t seen, unmatched, matched;
+	uint64_t diverted, unserved, queue_dropped;
+	uint64_t injected, completed, failed, in_flight;
+	/* The total's only. abandoned is part of dropped: lost with a daemon
+	 * that died. returned is part of diverted: seen again after injection.
+	 */
+	uint64_t originated, dropped, abandoned, held, returned;
+};
+
+/* Rows of up to n interfaces (row may be NULL); how many, or -errno. */
+XDIVERT_API int xdivert_stats_read(struct xdivert *x,
+				   struct xdivert_stats *total,
+				   struct xdivert_stats *row, int n);
+
+/*
+ * Up to n completions after the *seen-th, oldest first; *seen moves on. Only
+ * the last XDV_RECENT are kept: *missed (may be NULL) counts the rest.
+ */
+XDIVERT_API int xdivert_completions(struct xdivert *x, uint64_t *seen,
+				    struct xdv_completion *list, int n,
+				    uint64_t *missed);
+
+/* What people call a status, a reason and an engine of a completion. */
+XDIVERT_API const char *xdivert_status_text(int status);
+XDIVERT_API const char *xdivert_reason_name(unsigned int reason);
+XDIVERT_API const char *xdivert_engine_name(unsigned int engine);
+
+/* ---- packets ------------------------------------------------------------ */
+
+/*
+ * A packet is one IP packet without a link header, in a frame of a handle's
+ * UMEM. It belongs to whoever allocated or received it, until it is injected
+ * or freed; it must go back to the handle it came from. Allocating, cloning
+ * and freeing may be done on any thread.
+ */
+struct xdivert_packet;
+struct xdivert_injection;
+
+/* From the FIB and the hook, for a packet that was diverted. */
+struct xdivert_metadata {
+	uint64_t received; /* ns */
+	uint32_t rule;	   /* id */
+	uint32_t iif;
+	uint32_t oif;	      /* forward layer: where the FIB sends it */
+	uint32_t compartment; /* id */
+	uint32_t layer;	      /* enum xdv_layer */
+	uint32_t pad;
+};
+
+/* The TTL or hop limit is decremented when it is injected forward. */
+#define XDIVERT_PACKET_FORWARDED 0x1
+
+/* len bytes of zeroes; NULL: no frame is free, or len is too big. */
+XDIVERT_API struct xdivert_packet *
+xdivert_packet_alloc(struct xdivert_injection *h, uint32_t len);
+/* A copy, flags, metadata and injection state included. NULL: no frame. */
+XDIVERT_API struct xdivert_packet *
+xdivert_packet_clone(const struct xdivert_packet *p);
+/* A diverted packet that is freed was dropped, and is counted so. Freeing
+ * twice is a bug that builds with XDIVERT_DEBUG abort on.
+ */
+XDIVERT_API void xdivert_packet_free(struct xdivert_packet *p);
+
+/* The IP header. Valid until the packet is injected, freed or resized. */
+XDIVERT_API uint8_t *xdivert_packet_data(struct xdivert_packet *p);
+XDIVERT_API uint32_t xdivert_packet_len(const struct xdivert_packet *p);
+/* Zeroes if it was not diverted. */
+XDIVERT_API const struct xdivert_metadata *
+xdivert_packet_metadata(const struct xdivert_packet *p);
+XDIVERT_API uint32_t xdivert_packet_flags(const struct xdivert_packet *p);
+XDIVERT_API void xdivert_packet_set_flags(struct xdivert_packet *p,
+					  uint32_t flags);
+
+/* Bytes that push, and put, could add. */
+XDIVERT_API uint32_t xdivert_packet_headroom(const struct xdivert_packet *p);
+XDIVERT_API uint32_t xdivert_packet_tailroom(const struct xdivert_packet *p);
+/* Add n bytes, not initialised, in front or behind; take n away. -ENOSPC. */
+XDIVERT_API int xdivert_packet_push(struct xdivert_packet *p, uint32_t n);
+XDIVERT_API int xdivert_packet_pull(struct xdivert_packet *p, uint32_t n);
+XDIVERT_API int xdivert_packet_put(struct xdivert_packet *p, uint32_t n);
+XDIVERT_API int xdivert_packet_trim(struct xdivert_packet *p, uint32_t n);
+
+/* Where things are in a packet; offsets from the IP header. */
+struct xdivert_headers {
+	uint8_t version;     /* 4 or 6 */
+	uint8_t protocol;    /* of the transport header; extensions skipped */
+	bool later_fragment; /* not the first: it has no transport header */
+	uint16_t transport;  /* offset, 0 if there is none */
+	uint16_t payload;    /* offset of the bytes behind TCP, UDP or ICMP */
+};
+
+/*
+ * 0, or -EINVAL if the IP header is malformed or its length is not len. Never
+ * reads past data + len. A packet whose transport header is truncated or of an
+ * unknown protocol is valid, with transport (or payload) 0.
+ */
+XDIVERT_API int xdivert_parse(const void *data, uint32_t len,
+			      struct xdivert_headers *headers);
+
+/* Internet checksum (RFC 1071) of data, in memory order; sum is of what came
+ * before, unfolded (0 to start). Data before the last must be of even length.
+ */
+XDIVERT_API uint16_t xdivert_checksum(const void *data, uint32_t len,
+				      uint32_t sum);
+/* RFC 1624: adjust *sum for len (even) bytes that change. */
+XDIVERT_API void xdivert_checksum_update(void *sum, const void *from,
+					 const void *to, uint32_t len);
+/*
+ * Set the packet's IP length to its own, and compute the checksums of IPv4 and
+ * of TCP, UDP, ICMP and ICMPv6. A UDP checksum of 0 over IPv4 (none) stays 0.
+ * -EINVAL: not an IP packet.
+ */
+XDIVERT_API int xdivert_packet_finish(struct xdivert_packet *p);
+
+/* ---- injection ---------------------------------------------------------- */
+
+#define XDIVERT_KIND_FORWARD 0x1
+#define XDIVERT_KIND_RECEIVE 0x2
+
+/*
+ * Called exactly once for each injection that was initiated, from
+ * xdivert_dispatch() or xdivert_injection_destroy(), on their thread, never
+ * before the initiating call has returned. The packet is the callback's: it
+ * must free it or inject it again. Initiating injections in it is allowed,
+ * dispatching is not.
+ */
+typedef void (*xdivert_completion_fn)(void *arg, struct xdivert_packet *packet,
+				      const struct xdv_completion *completion);
+
+/*
+ * An injection handle with its own UMEM, for one family (AF_INET, AF_INET6 or
+ * AF_UNSPEC: both) and kinds of injection. x must outlive it. -ENOTCONN: not
+ * ready; -EINVAL: no such kind or family.
+ */
+XDIVERT_API int xdivert_injection_create(struct xdivert_injection **h,
+					 struct xdivert *x, int family,
+					 uint32_t kinds);
+/*
+ * Refuse new injections (-ESHUTDOWN), complete what is pending, and free the
+ * handle: no completion is called afterwards. What is not done by timeout_ms
+ * (-1: none, 0: at once) completes with -ECANCELED. Packets that the caller
+ * still has are gone with the UMEM; the number of them is returned.
+ */
+XDIVERT_API int xdivert_injection_destroy(struct xdivert_injection *h,
+					  int timeout_ms);
+
+/*
+ * Queue the packet to leave through an interface of a compartment: the next
+ * hop is resolved there, the link header written, TTL decremented if the
+ * packet's flags say so. It passes no hook of ours on its way out. flags must
+ * be 0. fn may be NULL: the packet is then freed on completion. Returns 0 if
+ * the injection was initiated: the packet is the library's until fn. Any
+ * thread may call it, for packets that no other thread uses. Packets leave in
+ * the order in which they were queued, if for the same interface.
+ */
+XDIVERT_API int
+xdivert_inject_forward_async(struct xdivert_injection *h, uint64_t context,
+			     uint32_t flags, int family, uint32_t compartment,
+			     uint32_t ifindex, struct xdivert_packet *packet,
+			     xdivert_completion_fn fn, void *arg);
+
+/* The same into the local stack, as if received on ifindex. The completion
+ * says that the stack took it, not that a socket did.
+ */
+XDIVERT_API int
+xdivert_inject_receive_async(struct xdivert_injection *h, uint64_t context,
+			     uint32_t flags, int family, uint32_t compartment,
+			     uint32_t ifindex, struct xdivert_packet *packet,
+			     xdivert_completion_fn fn, void *arg);
+
+/*
+ * Wait up to timeout_ms (-1: for ever, 0: not at all) for something to do, do
+ * it, and call back: send what is queued, deliver completions, and (if the
+ * handle has a callout) receive and classify. How much was done, 0 after a
+ * timeout, or -errno. -EINTR: a signal. On the handle's thread only.
+ */
+XDIVERT_API int xdivert_dispatch(struct xdivert_injection *h, int timeout_ms);
+/* Readable when xdivert_dispatch() has something to do; for poll or epoll,
+ * with that timeout in ms (-1: none): dispatch then too.
+ */
+XDIVERT_API int xdivert_fd(const struct xdivert_injection *h);
+XDIVERT_API int xdivert_timeout(const struct xdivert_injection *h);
+
+enum xdivert_injection_state {
+	XDIVERT_NOT_INJECTED,
+	XDIVERT_INJECTED_BY_SELF,
+	XDIVERT_INJECTED_BY_OTHER,
+	XDIVERT_PREVIOUSLY_INJECTED_BY_SELF, /* and by another one since */
+};
+
+/*
+ * Was this packet injected before, by this handle or by any other on this
+ * host? *context (may be NULL) is what was given then. Keyed on the whole
+ * packet but TTL and IPv4 checksum, and on a TTL not above the injected one;
+ * it remembers the last XDV_INJECTED injections of the host, for at most ten
+ * seconds. It is wrong for a packet that somebody changed on the way (says
+ * not injected), and for a repetition, to the byte, with a lower TTL (says
+ * injected). A state of another handle's has no context.
+ */
+XDIVERT_API enum xdivert_injection_state
+xdivert_query_injection_state(struct xdivert_injection *h,
+			      const struct xdivert_packet *p,
+			      uint64_t *context);
+
+/* ---- receiving ---------------------------------------------------------- */
+
+enum xdivert_verdict {
+	XDIVERT_CONTINUE, /* ask the next; after the last one: inject */
+	XDIVERT_INJECT,	  /* where it was going */
+	XDIVERT_DROP,
+	XDIVERT_ABSORB, /* it is the callout's, to inject or free later */
+};
+
+/* *verdict is XDIVERT_CONTINUE on entry. The packet may be edited and resized.
+ */
+typedef void (*xdivert_classify_fn)(void *arg, struct xdivert_packet *packet,
+				    const struct xdivert_metadata *metadata,
+				    enum xdivert_verdict *verdict);
+
+/*
+ * Become the daemon of the handle's compartment: from now on packets that
+ * match a rule come to this handle. -EBUSY: there is one already.
+ */
+XDIVERT_API int xdivert_serve(struct xdivert_injection *h);
+/* From now on matched packets are unserved; what has arrived is still
+ * received.
+ */
+XDIVERT_API void xdivert_serve_stop(struct xdivert_injection *h);
+
+/* Callouts classify in the order of registration, called from dispatch. */
+XDIVERT_API int xdivert_callout_register(struct xdivert_injection *h,
+					 xdivert_classify_fn fn, void *arg);
+
+/* Or pull: up to n packets that arrived; they are the caller's. */
+XDIVERT_API int xdivert_receive(struct xdivert_injection *h,
+				struct xdivert_packet **packets, int n);
+/* Inject a packet where it was going: XDIVERT_INJECT, for those who pull. */
+XDIVERT_API int xdivert_inject_onward(struct xdivert_injection *h,
+				      struct xdivert_packet *packet);
+
+/* The callouts of --do, "NAME ARGS"; -EINVAL: see xdivert_error(). */
+struct xdivert_callout;
+XDIVERT_API int xdivert_callout_parse(const char *text,
+				      struct xdivert_callout **callout);
+XDIVERT_API enum xdivert_verdict
+xdivert_callout_run(const struct xdivert_callout *callout,
+		    struct xdivert_packet *packet);
+XDIVERT_API void xdivert_callout_free(struct xdivert_callout *callout);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * A compartment's id is its namespace's inode number. Nothing here keeps a
+ * namespace alive: it is looked up anew each time, so one that was deleted is
+ * gone for us too.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <linux/magic.h>
+#include <sys/vfs.h>
+
+#include <xdivert.h>
+
+#include "compartment.h"
+#include "error.h"
+
+#define NAMES "/run/netns"
+
+/* The namespace of that file, or -1: one that was deleted leaves a plain file.
+ */
+static int open_namespace(const char *path, uint32_t *id)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct statfs fs;
+	struct stat st;
+
+	if (fd < 0)
+		return -1;
+	if (fstatfs(fd, &fs) || fs.f_type != NSFS_MAGIC || fstat(fd, &st)) {
+		close(fd);
+		return -1;
+	}
+	*id = st.st_ino;
+	return fd;
+}
+
+static int open_by_name(const char *name, uint32_t *id)
+{
+	char path[300];
+	int fd = -1;
+
+	if (*name && !strchr(name, '/')) {
+		snprintf(path, sizeof(path), NAMES "/%s", name);
+		fd = open_namespace(path, id);
+	}
+	if (fd < 0)
+		return error_set(-ENOTCONN,
+				 "no compartment '%s'; see 'ip netns'", name);
+	return fd;
+}
+
+static int open_by_id(uint32_t wanted)
+{
+	struct dirent *entry;
+	DIR *dir = opendir(NAMES);
+	char path[300];
+	uint32_t id;
+	int fd = -1;
+
+	while (dir && fd < 0 && (entry = readdir(dir))) {
+		snprintf(path, sizeof(path), NAMES "/%s", entry->d_name);
+		fd = open_namespace(path, &id);
+		if (fd >= 0 && id != wanted) {
+			close(fd);
+			fd = -1;
+		}
+	}
+	if (dir)
+		closedir(dir);
+	if (fd >= 0)
+		return fd;
+	fd = open_namespace("/proc/1/ns/net", &id);
+	if (fd >= 0 && id == wanted)
+		return fd;
+	if (fd >= 0)
+		close(fd);
+	return error_set(-ENOTCONN, "compartment %u has gone", wanted);
+}
+
+static int enter(int fd)
+{
+	int rc;
+
+	if (fd < 0)
+		return fd;
+	rc = setns(fd, CLONE_NEWNET) ? -errno : 0;
+	close(fd);
+	return rc ? error_set(rc, "cannot enter the compartment: %s",
+			      strerror(-rc))
+		  : 0;
+}
+
+int xdivert_compartment_find(const char *name, uint32_t *id)
+{
+	int fd = open_by_name(name, id);
+
+	if (fd < 0)
+		return fd;
+	close(fd);
+	return 0;
+}
+
+int xdivert_compartment_enter(const char *name)
+{
+	uint32_t id;
+
+	return enter(open_by_name(name, &id));
+}
+
+bool compartment_exists(uint32_t id)
+{
+	int fd = open_by_id(id);
+
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0;
+}
+
+int compartment_switch(uint32_t id)
+{
+	return enter(open_by_id(id));
+}

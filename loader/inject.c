@@ -1,0 +1,405 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* Injection handles: what is queued, what is pending, and who is called. */
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "compartment.h"
+#include "error.h"
+#include "inject.h"
+#include "live.h"
+#include "pool.h"
+
+static uint64_t now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000ull + t.tv_nsec;
+}
+
+/* ---- a handle's life ---- */
+
+static int open_events(struct xdivert_injection *h)
+{
+	struct epoll_event event = {.events = EPOLLIN};
+
+	h->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	h->epoll = epoll_create1(EPOLL_CLOEXEC);
+	if (h->wake < 0 || h->epoll < 0 ||
+	    epoll_ctl(h->epoll, EPOLL_CTL_ADD, h->wake, &event))
+		return error_set(-errno, "cannot create a handle's events: %s",
+				 strerror(errno));
+	return 0;
+}
+
+static void free_handle(struct xdivert_injection *h)
+{
+	live_destroy(h);
+	pool_destroy(h);
+	if (h->wake >= 0)
+		close(h->wake);
+	if (h->epoll >= 0)
+		close(h->epoll);
+	if (h->alive >= 0)
+		close(h->alive);
+	pthread_mutex_destroy(&h->lock);
+	free(h);
+}
+
+static int open_handle(struct xdivert_injection *h)
+{
+	int rc = state_lock(h->x);
+
+	if (!rc)
+		rc = state_handle_lock(h->x, &h->alive);
+	state_unlock(h->x);
+	if (rc)
+		return error_set(-ENOTCONN, "not ready: %s", strerror(-rc));
+	rc = open_events(h);
+	rc = rc ? rc : live_create(h);
+	return rc ? rc : pool_create(h);
+}
+
+int xdivert_injection_create(struct xdivert_injection **handle,
+			     struct xdivert *x, int family, uint32_t kinds)
+{
+	const uint32_t all = XDIVERT_KIND_FORWARD | XDIVERT_KIND_RECEIVE;
+	struct xdivert_injection *h;
+	int rc;
+
+	if (family != AF_UNSPEC && family != AF_INET && family != AF_INET6)
+		return error_set(-EAFNOSUPPORT, "no address family %d", family);
+	if (!kinds || kinds & ~all)
+		return error_set(-EINVAL, "no kind of injection %#x", kinds);
+	h = calloc(1, sizeof(*h));
+	if (!h)
+		return error_set(-ENOMEM, "out of memory");
+	h->x = x;
+	h->family = family;
+	h->kinds = kinds;
+	h->last = &h->first;
+	h->wake = h->epoll = h->alive = h->link = -1;
+	h->serving = h->changes = -1;
+	h->port.netns = -1;
+	pthread_mutex_init(&h->lock, NULL);
+	rc = open_handle(h);
+	if (rc) {
+		free_handle(h);
+		return rc;
+	}
+	*handle = h;
+	return 0;
+}
+
+/* ---- initiating ---- */
+
+/* One whole IP packet of that family? */
+static bool sound(const struct xdivert_packet *p, int family)
+{
+	const uint8_t *d = p->data;
+	uint32_t header;
+
+	if (family == AF_INET) {
+		header = (d[0] & 0xf) * 4;
+		return p->len >= 20 && d[0] >> 4 == 4 && header >= 20 &&
+		       header <= p->len &&
+		       (uint32_t)(d[2] << 8 | d[3]) == p->len;
+	}
+	return p->len >= 40 && d[0] >> 4 == 6 &&
+	       (uint32_t)(d[4] << 8 | d[5]) + 40 == p->len;
+}
+
+static int check(const struct xdivert_injection *h, uint32_t kind,
+		 uint32_t flags, int family, const struct xdivert_packet *p)
+{
+	if (flags)
+		return error_set(-EINVAL, "flags %#x are reserved", flags);
+	if (family != AF_INET && family != AF_INET6)
+		return error_set(-EAFNOSUPPORT, "no address family %d", family);
+	if (h->family != AF_UNSPEC && h->family != family)
+		return error_set(-EAFNOSUPPORT,
+				 "the handle is for another address family");
+	if (!(h->kinds & kind))
+		return error_set(-EOPNOTSUPP,
+				 "the handle is for another kind of injection");
+	if (p->h != h || p->state != PACKET_OURS)
+		return error_set(-EINVAL, "not a packet of this handle");
+	if (p->len > XDV_PACKET_MAX)
+		return error_set(-EMSGSIZE, "%u bytes; %d fit", p->len,
+				 XDV_PACKET_MAX);
+	if (!sound(p, family))
+		return error_set(-EINVAL, "not a sound IPv%d packet",
+				 family == AF_INET ? 4 : 6);
+	return 0;
+}
+
+/* From the dispatching thread nobody needs to be woken: it looks again. */
+static void wake(struct xdivert_injection *h)
+{
+	const uint64_t one = 1;
+
+	if (h->signalled ||
+	    (h->dispatching && pthread_equal(h->dispatcher, pthread_self())))
+		return;
+	h->signalled = write(h->wake, &one, sizeof(one)) == sizeof(one);
+}
+
+static int enqueue(struct xdivert_injection *h, struct xdivert_packet *p)
+{
+	int rc = 0;
+
+	pthread_mutex_lock(&h->lock);
+	if (h->closing) {
+		rc = error_set(-ESHUTDOWN, "the handle is closing");
+	} else if (h->pending >= XDIVERT_PENDING_MAX) {
+		rc = error_set(-ENOBUFS, "%d injections are pending",
+			       XDIVERT_PENDING_MAX);
+	} else {
+		if (!p->diverted)
+			__atomic_fetch_add(&h->x->shared->originated, 1,
+					   __ATOMIC_RELAXED);
+		p->diverted = false;
+		p->state = PACKET_QUEUED;
+		h->pending++;
+		*h->last = p;
+		h->last = &p->request.next;
+		wake(h);
+	}
+	pthread_mutex_unlock(&h->lock);
+	return rc;
+}
+
+static int initiate(struct xdivert_injection *h, uint32_t kind,
+		    const struct request *request, uint32_t flags, int family,
+		    struct xdivert_packet *p)
+{
+	int rc = check(h, kind, flags, family, p);
+
+	if (rc)
+		return rc;
+	if (request->compartment && request->compartment != h->x->id &&
+	    !compartment_exists(request->compartment))
+		return -ENOTCONN;
+	p->request = *request;
+	p->request.submitted = now();
+	if (p->request.compartment == h->x->id)
+		p->request.compartment = XDIVERT_COMPARTMENT_UNSPECIFIED;
+	return enqueue(h, p);
+}
+
+int xdivert_inject_forward_async(struct xdivert_injection *h, uint64_t context,
+				 uint32_t flags, int family,
+				 uint32_t compartment, uint32_t ifindex,
+				 struct xdivert_packet *packet,
+				 xdivert_completion_fn fn, void *arg)
+{
+	struct request request = {
+		.context = context,
+		.compartment = compartment,
+		.ifindex = ifindex,
+		.flags = packet->flags & XDIVERT_PACKET_FORWARDED
+				 ? XDV_DESC_DECREMENT_TTL
+				 : 0,
+		.fn = fn,
+		.arg = arg,
+	};
+
+	return initiate(h, XDIVERT_KIND_FORWARD, &request, flags, family,
+			packet);
+}
+
+int xdivert_inject_receive_async(struct xdivert_injection *h, uint64_t context,
+				 uint32_t flags, int family,
+				 uint32_t compartment, uint32_t ifindex,
+				 struct xdivert_packet *packet,
+				 xdivert_completion_fn fn, void *arg)
+{
+	struct request request = {
+		.context = context,
+		.compartment = compartment,
+		.ifindex = ifindex,
+		.flags = XDV_DESC_RECEIVE,
+		.fn = fn,
+		.arg = arg,
+	};
+
+	return initiate(h, XDIVERT_KIND_RECEIVE, &request, flags, family,
+			packet);
+}
+
+/* ---- dispatching ---- */
+
+void inject_complete(struct xdivert_injection *h, struct xdivert_packet *p,
+		     const struct xdv_completion *completion)
+{
+	struct request r = p->request;
+
+	p->state = PACKET_OURS;
+	__atomic_fetch_sub(&h->pending, 1, __ATOMIC_RELAXED);
+	if (r.fn)
+		r.fn(r.arg, p, completion);
+	else
+		xdivert_packet_free(p);
+}
+
+/* May the engine send b in the same call as a? */
+static bool same_run(const struct request *a, const struct request *b)
+{
+	if (a->compartment != b->compartment ||
+	    (a->flags ^ b->flags) & XDV_DESC_RECEIVE)
+		return false;
+	return !(a->flags & XDV_DESC_RECEIVE) || a->ifindex == b->ifindex;
+}
+
+/* Cut the chain behind what goes in one run; what is left. */
+static struct xdivert_packet *cut_run(struct xdivert_packet *chain, int *n)
+{
+	struct xdivert_packet *p = chain, *rest;
+	int i;
+
+	/* A run into the stack has one result for a kernel's batch. */
+	int most = chain->request.flags & XDV_DESC_RECEIVE ? LIVE_BATCH
+							   : XDV_INFLIGHT;
+	for (i = 1; i < most && p->request.next &&
+		    same_run(&chain->request, &p->request.next->request);
+	     i++)
+		p = p->request.next;
+	rest = p->request.next;
+	p->request.next = NULL;
+	*n += i;
+	return rest;
+}
+
+static struct xdivert_packet *take_queued(struct xdivert_injection *h)
+{
+	struct xdivert_packet *chain;
+	uint64_t value;
+
+	pthread_mutex_lock(&h->lock);
+	chain = h->first;
+	h->first = NULL;
+	h->last = &h->first;
+	if (h->signalled && read(h->wake, &value, sizeof(value)) > 0)
+		h->signalled = false;
+	pthread_mutex_unlock(&h->lock);
+	return chain;
+}
+
+/* Send what was queued before; what callbacks queue waits for the next time. */
+static int send_queued(struct xdivert_injection *h)
+{
+	struct xdivert_packet *chain = take_queued(h), *rest;
+	int n = 0;
+
+	for (; chain; chain = rest) {
+		rest = cut_run(chain, &n);
+		live_send(h, chain);
+	}
+	return n;
+}
+
+static void begin(struct xdivert_injection *h)
+{
+	pthread_mutex_lock(&h->lock);
+	h->dispatching = true;
+	h->dispatcher = pthread_self();
+	pthread_mutex_unlock(&h->lock);
+}
+
+static void end(struct xdivert_injection *h)
+{
+	pthread_mutex_lock(&h->lock);
+	h->dispatching = false;
+	if (h->first)
+		wake(h);
+	pthread_mutex_unlock(&h->lock);
+}
+
+/* How much was done; trouble is told only when there was nothing else. */
+static int round_of(struct xdivert_injection *h)
+{
+	int n;
+
+	begin(h);
+	n = h->q ? serve_round(h) : 0;
+	n += send_queued(h);
+	end(h);
+	if (!n && h->trouble) {
+		n = h->trouble;
+		h->trouble = 0;
+	}
+	return n;
+}
+
+int xdivert_dispatch(struct xdivert_injection *h, int timeout_ms)
+{
+	struct pollfd fd = {.fd = h->epoll, .events = POLLIN};
+	int n;
+
+	if (h->dispatching)
+		return error_set(-EDEADLK, "dispatching is under way");
+	n = round_of(h);
+	if (n || !timeout_ms)
+		return n;
+	if (poll(&fd, 1, serve_timeout(h, timeout_ms)) < 0)
+		return error_set(-errno, "poll: %s", strerror(errno));
+	return round_of(h);
+}
+
+int xdivert_fd(const struct xdivert_injection *h)
+{
+	return h->epoll;
+}
+
+int xdivert_timeout(const struct xdivert_injection *h)
+{
+	return serve_timeout(h, -1);
+}
+
+/* ---- the end ---- */
+
+static void cancel_queued(struct xdivert_injection *h)
+{
+	struct xdivert_packet *chain = take_queued(h), *rest;
+	int n = 0;
+
+	begin(h);
+	for (; chain; chain = rest) {
+		rest = cut_run(chain, &n);
+		live_refuse(h, chain, -ECANCELED, XDV_REASON_CANCELED);
+	}
+	end(h);
+}
+
+int xdivert_injection_destroy(struct xdivert_injection *h, int timeout_ms)
+{
+	int left;
+
+	if (!h)
+		return 0;
+	if (h->dispatching)
+		return error_set(-EDEADLK, "dispatching is under way");
+	pthread_mutex_lock(&h->lock);
+	h->closing = true;
+	pthread_mutex_unlock(&h->lock);
+	/* Sending is synchronous: one round completes all that is queued, and
+	 * nothing can be queued any more.
+	 */
+	if (timeout_ms) {
+		begin(h);
+		send_queued(h);
+		end(h);
+	}
+	cancel_queued(h);
+	serve_end(h);
+	left = pool_abandon(h);
+	free_handle(h);
+	return left;
+}

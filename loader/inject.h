@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* An injection handle, as its own files see it. */
+#ifndef XDIVERT_INJECT_H
+#define XDIVERT_INJECT_H
+
+#include <pthread.h>
+
+#include <xdivert.h>
+
+#include "packet.h"
+#include "port.h"
+#include "state.h"
+
+#define CALLOUTS_MAX 16
+
+struct inject;
+struct ring_buffer;
+struct queues;
+
+/* Next hops that are being resolved: the last one, and since when. */
+struct kick {
+	uint32_t address[4];
+	uint32_t ifindex;
+	uint64_t at;
+};
+
+struct registration {
+	xdivert_classify_fn fn;
+	void *arg;
+};
+
+struct xdivert_injection {
+	struct xdivert *x;
+	uint64_t id; /* nobody else's on this host */
+	int family;
+	uint32_t kinds;
+
+	/* pool.c, under lock */
+	pthread_mutex_t lock;
+	uint8_t *umem;
+	struct xdivert_packet *packets; /* one a frame */
+	uint32_t *free;			/* stack of frames */
+	uint32_t free_count;
+
+	/* inject.c, under lock */
+	struct xdivert_packet *first, **last; /* queued */
+	uint32_t pending;		      /* initiated and not completed */
+	bool closing;
+	bool signalled; /* wake is readable */
+	bool dispatching;
+	pthread_t dispatcher; /* while dispatching */
+	int wake;	      /* eventfd */
+	int epoll;
+	int alive; /* state_handle_lock() */
+
+	/* live.c */
+	struct inject *skel;
+	struct ring_buffer *completions;
+	struct port port;
+	int link; /* keeps xdv_inject in the XDP dispatcher */
+	struct xdv_desc *ring;
+	uint32_t known[64]; /* ifindexes that surely have a stats row */
+	struct kick kick;
+
+	/* seen.c */
+	struct xdv_injected *seen;
+
+	/* serve.c */
+	struct queues *q;
+	int serving; /* state_daemon_lock() */
+	int changes; /* inotify: attach and detach */
+	int busy_tries;
+	int trouble; /* -errno that dispatch still has to tell */
+	unsigned int rounds;
+	struct registration callout[CALLOUTS_MAX];
+	int callouts;
+};
+
+/* inject.c: a request's completion; the packet goes back to its owner. */
+void inject_complete(struct xdivert_injection *h, struct xdivert_packet *p,
+		     const struct xdv_completion *completion);
+
+/* serve.c */
+int serve_round(struct xdivert_injection *h);
+void serve_end(struct xdivert_injection *h);
+int serve_timeout(const struct xdivert_injection *h, int timeout_ms);
+
+#endif

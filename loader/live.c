@@ -1,0 +1,457 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * Each run of xdv_inject takes one descriptor of the ring. The kernel call is
+ * synchronous and ends with a flush of every device, so when it returns the
+ * tracepoints have told what became of each frame.
+ */
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <linux/if_link.h>
+#include <xdivert.h>
+
+#include "compartment.h"
+#include "error.h"
+#include "inject.skel.h"
+#include "live.h"
+#include "neigh.h"
+#include "netdev.h"
+#include "seen.h"
+
+#define ETHERNET_HEADER 14
+#define KICK_INTERVAL	100000000 /* ns between two tries at one next hop */
+
+static uint64_t now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000ull + t.tv_nsec;
+}
+
+static int share_maps(struct xdivert_injection *h)
+{
+	struct inject *skel = h->skel;
+	const struct xdivert *x = h->x;
+
+	if (bpf_map__reuse_fd(skel->maps.xdv_stats, x->stats) ||
+	    bpf_map__reuse_fd(skel->maps.xdv_control, x->control) ||
+	    bpf_map__reuse_fd(skel->maps.xdv_ifaces, x->ifaces) ||
+	    bpf_map__reuse_fd(skel->maps.xdv_queues, x->queues) ||
+	    bpf_map__reuse_fd(skel->maps.xdv_xsks, x->xsks) ||
+	    bpf_map__reuse_fd(skel->maps.xdv_recent, x->recent))
+		return -errno;
+	return 0;
+}
+
+static int load_with_table(struct xdivert_injection *h)
+{
+	int lock = seen_share(h, h->skel->maps.xdv_injected), rc;
+
+	if (lock < 0)
+		return lock;
+	rc = inject__load(h->skel);
+	if (rc)
+		close(lock);
+	else
+		rc = seen_open(h, h->skel->maps.xdv_injected, lock);
+	return rc;
+}
+
+/* What the tracing programs must know to tell ours from others'. */
+static int introduce(struct xdivert_injection *h)
+{
+	struct bpf_prog_info prog = {0};
+	struct bpf_map_info map = {0};
+	__u32 size = sizeof(map);
+
+	if (bpf_obj_get_info_by_fd(h->x->xsks, &map, &size))
+		return -errno;
+	size = sizeof(prog);
+	if (bpf_obj_get_info_by_fd(bpf_program__fd(h->skel->progs.xdv_inject),
+				   &prog, &size))
+		return -errno;
+	h->skel->bss->xdv_xsks_id = map.id;
+	h->skel->bss->xdv_inject_id = prog.id;
+	h->id = (uint64_t)prog.id << 32 | (uint32_t)now();
+	return 0;
+}
+
+static int load(struct xdivert_injection *h)
+{
+	struct inject *skel = inject__open();
+	int rc;
+
+	if (!skel)
+		return -errno;
+	h->skel = skel;
+	rc = share_maps(h);
+	rc = rc ? rc : load_with_table(h);
+	rc = rc ? rc : introduce(h);
+	if (rc)
+		return rc;
+	skel->links.xdv_redirect_err =
+		bpf_program__attach(skel->progs.xdv_redirect_err);
+	skel->links.xdv_devmap_xmit =
+		bpf_program__attach(skel->progs.xdv_devmap_xmit);
+	if (!skel->links.xdv_redirect_err || !skel->links.xdv_devmap_xmit)
+		return -errno;
+	return 0;
+}
+
+static int keep_in_dispatcher(struct xdivert_injection *h)
+{
+	LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = XDP_FLAGS_DRV_MODE);
+	int err = port_open(&h->port);
+
+	if (err)
+		return err;
+	h->link = bpf_link_create(bpf_program__fd(h->skel->progs.xdv_inject),
+				  h->port.ifindex, BPF_XDP, &opts);
+	return h->link < 0 ? h->link : 0;
+}
+
+static void *map_memory(const struct bpf_map *map, size_t size)
+{
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED,
+		       bpf_map__fd(map), 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+/* The first packet to a next hop fails truthfully; help the next one. */
+static void resolve_nexthop(struct xdivert_injection *h,
+			    const struct xdv_completion *c)
+{
+	struct kick *kick = &h->kick;
+
+	if (kick->ifindex == c->ifindex &&
+	    !memcmp(kick->address, c->nexthop, sizeof(kick->address)) &&
+	    c->completed - kick->at < KICK_INTERVAL)
+		return;
+	memcpy(kick->address, c->nexthop, sizeof(kick->address));
+	kick->ifindex = c->ifindex;
+	kick->at = c->completed;
+	neigh_resolve(c->ifindex, c->family, c->nexthop);
+}
+
+static struct xdv_desc *desc_at(struct xdivert_injection *h, uint32_t position)
+{
+	return &h->ring[position & (XDV_INFLIGHT - 1)];
+}
+
+static int deliver(void *arg, void *record, size_t size)
+{
+	const struct xdv_completion *c = record;
+	struct xdivert_injection *h = arg;
+
+	if (size < sizeof(*c))
+		return 0;
+	if (c->reason == XDV_REASON_FIB_NO_NEIGH)
+		resolve_nexthop(h, c);
+	inject_complete(h, &h->packets[desc_at(h, c->desc)->frame], c);
+	return 0;
+}
+
+/* A completion that BPF did not write. */
+static void complete_here(struct xdivert_injection *h, uint32_t position,
+			  int status, enum xdv_reason reason)
+{
+	struct xdv_desc *desc = desc_at(h, position);
+	struct xdv_completion c = {
+		.id = desc->id,
+		.context = desc->context,
+		.submitted = desc->submitted,
+		.completed = now(),
+		.ifindex = desc->ifindex,
+		.compartment = desc->compartment,
+		.status = status,
+		.reason = reason,
+		.len = desc->len,
+		.desc = position & (XDV_INFLIGHT - 1),
+		.engine = XDV_ENGINE_LIVE,
+	};
+	__u32 key;
+
+	desc->state = XDV_DESC_DONE;
+	c.seq = __atomic_add_fetch(&h->x->shared->completions, 1,
+				   __ATOMIC_RELAXED);
+	key = (c.seq - 1) & (XDV_RECENT - 1);
+	bpf_map_update_elem(h->x->recent, &key, &c, BPF_ANY);
+	deliver(h, &c, sizeof(c));
+}
+
+static void count(__u64 *counter)
+{
+	__atomic_fetch_add(counter, 1, __ATOMIC_RELAXED);
+}
+
+/* What the kernel did not take completes with the reason why. */
+static void refuse_queued(struct xdivert_injection *h, int status,
+			  enum xdv_reason reason)
+{
+	struct xdv_ring *ring = &h->skel->bss->xdv_ring;
+	uint32_t position = ring->consumer, end = ring->producer;
+
+	ring->consumer = end;
+	ring->settled = end;
+	for (; position != end; position++) {
+		count(&h->x->shared->refused);
+		complete_here(h, position, status, reason);
+	}
+}
+
+/* What the run's end leaves open: err is the result of the kernel call. */
+static void complete_rest(struct xdivert_injection *h, uint32_t position,
+			  int err)
+{
+	struct xdv_desc *desc = desc_at(h, position);
+
+	switch (desc->state) {
+	case XDV_DESC_PASSED:
+		if (err)
+			count(&h->x->shared->unpassed);
+		complete_here(h, position, err,
+			      err ? XDV_REASON_ENGINE : XDV_REASON_NONE);
+		break;
+	case XDV_DESC_NO_ROUTE:
+		if (netdev_up(desc->ifindex))
+			complete_here(h, position, -ENETUNREACH,
+				      XDV_REASON_FIB_NOT_FWDED);
+		else
+			complete_here(h, position, -ENETDOWN,
+				      XDV_REASON_DEVICE_DOWN);
+		break;
+	case XDV_DESC_TAKEN:
+		/* No tracepoint fired, and none will. */
+		count(&h->x->shared->unknown);
+		complete_here(h, position, -ETIMEDOUT, XDV_REASON_UNKNOWN);
+		break;
+	}
+}
+
+static void settle_rest(struct xdivert_injection *h, int err)
+{
+	struct xdv_ring *ring = &h->skel->bss->xdv_ring;
+
+	for (; ring->settled != ring->consumer; ring->settled++)
+		complete_rest(h, ring->settled, err);
+}
+
+/*
+ * Run xdv_inject once for each of n descriptors. Its frames begin longer than
+ * any of them, for shrinking is cheaper than growing. They seem to arrive on
+ * ingress (0: loopback), which decides the namespace.
+ */
+static int run(struct xdivert_injection *h, uint32_t n, uint32_t longest,
+	       uint32_t ingress)
+{
+	static const uint8_t zeroes[XDV_PACKET_MAX + ETHERNET_HEADER];
+	uint32_t size = longest + ETHERNET_HEADER;
+	struct xdp_md ctx = {.data_end = size, .ingress_ifindex = ingress};
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = zeroes,
+		    .data_size_in = size, .ctx_in = &ctx,
+		    .ctx_size_in = sizeof(ctx), .repeat = n,
+		    .flags = BPF_F_TEST_XDP_LIVE_FRAMES,
+		    .batch_size = LIVE_BATCH);
+
+	return bpf_prog_test_run_opts(
+		bpf_program__fd(h->skel->progs.xdv_inject), &opts);
+}
+
+static void run_all(struct xdivert_injection *h, uint32_t longest,
+		    uint32_t ingress)
+{
+	struct xdv_ring *ring = &h->skel->bss->xdv_ring;
+	uint32_t before;
+	int err = 0;
+
+	while (!err && ring->consumer != ring->producer) {
+		before = ring->consumer;
+		err = run(h, ring->producer - before, longest, ingress);
+		/* A signal ends a run early; a run that does nothing would
+		 * never end.
+		 */
+		if (err == -EINTR || err == -EAGAIN)
+			err = 0;
+		else if (!err && ring->consumer == before)
+			err = -EIO;
+		ring_buffer__consume(h->completions);
+		settle_rest(h, err);
+	}
+	if (err)
+		refuse_queued(h, err, XDV_REASON_ENGINE);
+}
+
+/* Give a target its own row in xdv_stats before BPF first counts there. */
+static void ensure_stats(struct xdivert_injection *h, uint32_t ifindex)
+{
+	if (h->known[ifindex % 64] == ifindex)
+		return;
+	if (!state_stats_row(h->x, ifindex))
+		h->known[ifindex % 64] = ifindex;
+}
+
+static unsigned int ttl_of(const struct xdivert_packet *p)
+{
+	unsigned int ttl = p->data[0] >> 4 == 4 ? p->data[8] : p->data[7];
+
+	return ttl - !!(p->request.flags & XDV_DESC_DECREMENT_TTL);
+}
+
+/* Put a chain into the ring; the length of its longest packet. */
+static uint32_t fill(struct xdivert_injection *h, struct xdivert_packet *p)
+{
+	struct xdv_ring *ring = &h->skel->bss->xdv_ring;
+	uint32_t position = ring->producer, longest = 0;
+	const struct request *r;
+
+	for (; p; p = p->request.next) {
+		r = &p->request;
+		if (!r->compartment)
+			ensure_stats(h, r->ifindex);
+		seen_record(h, p, r->context, ttl_of(p));
+		*desc_at(h, position++) = (struct xdv_desc){
+			.id = __atomic_add_fetch(&h->x->shared->next_injection,
+						 1, __ATOMIC_RELAXED),
+			.context = r->context,
+			.submitted = r->submitted,
+			.frame = p->frame,
+			.offset = p->data - p->base,
+			.len = p->len,
+			.ifindex = r->ifindex,
+			.compartment = r->compartment,
+			.flags = r->flags,
+			.state = XDV_DESC_QUEUED,
+		};
+		if (p->len > longest)
+			longest = p->len;
+	}
+	__atomic_store_n(&ring->producer, position, __ATOMIC_RELEASE);
+	return longest;
+}
+
+/* Frames into the receive path need the interface's own address. */
+static int address(struct xdivert_injection *h, uint32_t ifindex)
+{
+	struct xdv_ring *ring = &h->skel->bss->xdv_ring;
+	uint32_t position;
+	uint8_t mac[6];
+	int rc = netdev_mac(ifindex, mac);
+
+	if (rc)
+		return rc;
+	for (position = ring->consumer; position != ring->producer; position++)
+		memcpy(desc_at(h, position)->mac, mac, sizeof(mac));
+	return 0;
+}
+
+static void send_here(struct xdivert_injection *h, uint32_t longest,
+		      const struct request *r)
+{
+	bool receive = r->flags & XDV_DESC_RECEIVE;
+
+	if (receive && address(h, r->ifindex))
+		refuse_queued(h, -ENODEV, XDV_REASON_NO_DEVICE);
+	else if (receive && !netdev_up(r->ifindex))
+		refuse_queued(h, -ENETDOWN, XDV_REASON_DEVICE_DOWN);
+	else
+		run_all(h, longest, receive ? r->ifindex : 0);
+}
+
+void live_send(struct xdivert_injection *h, struct xdivert_packet *chain)
+{
+	/* The first packet's completion may reuse its request. */
+	struct request r = chain->request;
+	uint32_t longest = fill(h, chain);
+
+	if (!r.compartment) {
+		send_here(h, longest, &r);
+	} else if (compartment_switch(r.compartment)) {
+		refuse_queued(h, -ENOTCONN, XDV_REASON_NO_COMPARTMENT);
+	} else {
+		send_here(h, longest, &r);
+		setns(h->x->netns, CLONE_NEWNET);
+	}
+}
+
+void live_refuse(struct xdivert_injection *h, struct xdivert_packet *chain,
+		 int status, enum xdv_reason reason)
+{
+	fill(h, chain);
+	refuse_queued(h, status, reason);
+}
+
+int live_create(struct xdivert_injection *h)
+{
+	int rc = load(h);
+
+	if (rc)
+		return error_set(rc, "cannot load the injection program: %s",
+				 strerror(-rc));
+	rc = keep_in_dispatcher(h);
+	if (rc)
+		return error_set(rc, "cannot create the device xdv0: %s",
+				 strerror(-rc));
+	h->umem = map_memory(h->skel->maps.xdv_umem,
+			     (size_t)XDV_FRAMES * XDV_FRAME_SIZE);
+	h->ring = map_memory(h->skel->maps.xdv_inflight,
+			     XDV_INFLIGHT * sizeof(*h->ring));
+	h->completions = ring_buffer__new(
+		bpf_map__fd(h->skel->maps.xdv_completions), deliver, h, NULL);
+	if (!h->umem || !h->ring || !h->completions)
+		return error_set(-ENOMEM, "cannot map the UMEM: %s",
+				 strerror(errno));
+	return 0;
+}
+
+void live_destroy(struct xdivert_injection *h)
+{
+	ring_buffer__free(h->completions);
+	if (h->link >= 0)
+		close(h->link);
+	port_close(&h->port);
+	if (h->umem)
+		munmap(h->umem, (size_t)XDV_FRAMES * XDV_FRAME_SIZE);
+	if (h->ring)
+		munmap(h->ring, XDV_INFLIGHT * sizeof(*h->ring));
+	seen_close(h);
+	inject__destroy(h->skel);
+}
+
+int live_pin(struct xdivert_injection *h)
+{
+	const struct xdivert *x = h->x;
+	int err;
+
+	err = state_pin(x, bpf_map__fd(h->skel->maps.xdv_umem), "xdv_umem");
+	err = err ? err
+		  : state_pin(x, bpf_map__fd(h->skel->maps.xdv_inflight),
+			      "xdv_inflight");
+	err = err ? err
+		  : state_pin(x, bpf_map__fd(h->skel->maps.xdv_completions),
+			      "xdv_completions");
+	return err ? err
+		   : state_pin(x, bpf_program__fd(h->skel->progs.xdv_inject),
+			       "xdv_inject");
+}
+
+void live_unpin(struct xdivert_injection *h)
+{
+	state_unpin(h->x, "xdv_umem");
+	state_unpin(h->x, "xdv_inflight");
+	state_unpin(h->x, "xdv_completions");
+	state_unpin(h->x, "xdv_inject");
+}
+
+int live_port(const struct xdivert_injection *h)
+{
+	return h->port.ifindex;
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The live-frame engine: BPF_PROG_RUN over the injection ring. */
+#ifndef XDIVERT_LIVE_H
+#define XDIVERT_LIVE_H
+
+#include "inject.h"
+
+#define LIVE_BATCH 64
+
+int live_create(struct xdivert_injection *h);
+void live_destroy(struct xdivert_injection *h);
+/* Pin its maps and program, so that bpftool finds them. */
+int live_pin(struct xdivert_injection *h);
+void live_unpin(struct xdivert_injection *h);
+/* ifindex of the device that keeps the program ready; it is down. */
+int live_port(const struct xdivert_injection *h);
+
+/*
+ * Send a chain of packets whose requests have the same compartment and kind,
+ * and the same interface if that is to receive. All of them are complete
+ * when it returns.
+ */
+void live_send(struct xdivert_injection *h, struct xdivert_packet *chain);
+/* Complete a chain without sending it. */
+void live_refuse(struct xdivert_injection *h, struct xdivert_packet *chain,
+		 int status, enum xdv_reason reason);
+
+#endif

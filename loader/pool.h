@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The frames of a handle's UMEM, and who has them. */
+#ifndef XDIVERT_POOL_H
+#define XDIVERT_POOL_H
+
+#include "inject.h"
+
+/* h->umem is mapped. */
+int pool_create(struct xdivert_injection *h);
+void pool_destroy(struct xdivert_injection *h);
+
+/* Up to n frames for the kernel to receive into; how many. */
+uint32_t pool_lend(struct xdivert_injection *h, uint32_t *frames, uint32_t n);
+/* A frame that the kernel did not use. */
+void pool_return(struct xdivert_injection *h, uint32_t frame);
+uint32_t pool_free_frames(struct xdivert_injection *h);
+/* Packets that callers still have; those diverted count as dropped. */
+int pool_abandon(struct xdivert_injection *h);
+
+#endif

@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * A table indexed by a digest of the whole packet but what forwarding changes.
+ * Writers do not lock: an entry carries a sum of its words, and one that two
+ * writers mixed is not believed. A fresh repetition of a packet that we
+ * forwarded has the TTL that the first had, one more than what we sent: a
+ * packet returns only with a TTL that is not above the one that left.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+#include "seen.h"
+
+#define REMEMBERED 10000000000ull /* ns */
+#define PRIME1	   0x9e3779b185ebca87ull
+#define PRIME2	   0xc2b2ae3d27d4eb4full
+
+static uint64_t now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000ull + t.tv_nsec;
+}
+
+static uint64_t mix(uint64_t lane, uint64_t word)
+{
+	lane = (lane ^ word) * PRIME1;
+	return lane ^ lane >> 29;
+}
+
+static uint64_t load(const uint8_t *p)
+{
+	uint64_t word;
+
+	memcpy(&word, p, 8);
+	return word;
+}
+
+/* Four lanes, for one would wait for its own multiplications. */
+static uint64_t hash(uint64_t key, const uint8_t *p, uint32_t len)
+{
+	uint64_t lane[4] = {key, key + PRIME1, key + PRIME2, key ^ PRIME2};
+	uint64_t tail = len;
+	int i;
+
+	for (; len >= 32; len -= 32, p += 32)
+		for (i = 0; i < 4; i++)
+			lane[i] = mix(lane[i], load(p + 8 * i));
+	for (i = 0; len >= 8; len -= 8, p += 8, i++)
+		lane[i] = mix(lane[i], load(p));
+	for (; len; len--)
+		tail = tail << 8 | *p++;
+	return mix(mix(mix(mix(lane[0], lane[1]), lane[2]), lane[3]), tail);
+}
+
+/* All but TTL and checksum of IPv4, hop limit of IPv6. */
+static uint64_t digest(uint64_t key, const uint8_t *data, uint32_t len)
+{
+	bool v4 = data[0] >> 4 == 4;
+	uint32_t size = v4 ? 20 : 40;
+	uint8_t header[40];
+	uint64_t sum;
+
+	memcpy(header, data, size);
+	if (v4)
+		header[8] = header[10] = header[11] = 0;
+	else
+		header[7] = 0;
+	sum = hash(key, header, size);
+	return hash(sum, data + size, len - size);
+}
+
+static uint64_t check_of(const struct xdv_injected *e)
+{
+	return e->digest ^ e->handle * 3 ^ e->previous * 5 ^ e->context * 7 ^
+	       e->time * 11 ^ e->ttl * 13 ^ PRIME1;
+}
+
+static struct xdv_injected *entry_of(const struct xdivert_injection *h,
+				     uint64_t sum)
+{
+	return &h->seen[1 + sum % (XDV_INJECTED - 1)];
+}
+
+void seen_record(struct xdivert_injection *h, const struct xdivert_packet *p,
+		 uint64_t context, unsigned int ttl)
+{
+	struct xdv_injected e = {
+		.digest = digest(h->seen->digest, p->data, p->len),
+		.handle = h->id,
+		.previous = p->origin.handle == h->id ? p->origin.previous
+						      : p->origin.handle,
+		.context = context,
+		.time = now(),
+		.ttl = ttl,
+	};
+
+	e.check = check_of(&e);
+	*entry_of(h, e.digest) = e;
+}
+
+struct origin seen_lookup(const struct xdivert_injection *h,
+			  const uint8_t *data, uint32_t len)
+{
+	unsigned int ttl = data[0] >> 4 == 4 ? data[8] : data[7];
+	uint64_t sum = digest(h->seen->digest, data, len);
+	struct xdv_injected e = *entry_of(h, sum);
+
+	if (e.digest != sum || e.check != check_of(&e) || ttl > e.ttl ||
+	    now() - e.time > REMEMBERED)
+		return (struct origin){0};
+	return (struct origin){e.handle, e.previous, e.context};
+}
+
+static int lock_root(const struct xdivert_injection *h)
+{
+	int fd = open(h->x->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd >= 0 && flock(fd, LOCK_EX)) {
+		close(fd);
+		return -errno;
+	}
+	return fd < 0 ? -errno : fd;
+}
+
+static void pin_path(const struct xdivert_injection *h, char *path, size_t size)
+{
+	snprintf(path, size, "%s/xdv_injected", h->x->root);
+}
+
+/* Of another version, it has another size: then libbpf refuses it. */
+int seen_share(struct xdivert_injection *h, struct bpf_map *map)
+{
+	int lock = lock_root(h), fd, rc = 0;
+	char path[320];
+
+	if (lock < 0)
+		return lock;
+	pin_path(h, path, sizeof(path));
+	fd = bpf_obj_get(path);
+	if (fd >= 0) {
+		rc = bpf_map__reuse_fd(map, fd);
+		close(fd);
+	}
+	if (rc) {
+		close(lock);
+		return rc;
+	}
+	return lock;
+}
+
+static int start_table(const struct bpf_map *map)
+{
+	struct xdv_injected first = {0};
+	__u32 zero = 0;
+
+	if (getrandom(&first.digest, sizeof(first.digest), 0) !=
+	    (ssize_t)sizeof(first.digest))
+		return -errno;
+	return bpf_map_update_elem(bpf_map__fd(map), &zero, &first, BPF_ANY);
+}
+
+int seen_open(struct xdivert_injection *h, struct bpf_map *map, int lock)
+{
+	char path[320];
+	void *table;
+	int rc = 0;
+
+	pin_path(h, path, sizeof(path));
+	if (access(path, F_OK)) {
+		rc = start_table(map);
+		if (!rc && bpf_obj_pin(bpf_map__fd(map), path))
+			rc = -errno;
+	}
+	close(lock);
+	if (rc)
+		return rc;
+	table = mmap(NULL, XDV_INJECTED * sizeof(*h->seen),
+		     PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(map), 0);
+	if (table == MAP_FAILED)
+		return -errno;
+	h->seen = table;
+	return 0;
+}
+
+void seen_close(struct xdivert_injection *h)
+{
+	if (h->seen)
+		munmap(h->seen, XDV_INJECTED * sizeof(*h->seen));
+}

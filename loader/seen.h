@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The host's memory of injections, so that a packet that returns is known. */
+#ifndef XDIVERT_SEEN_H
+#define XDIVERT_SEEN_H
+
+#include "inject.h"
+
+struct bpf_map;
+
+/*
+ * All handles of the host share one table. Before map is loaded: take the one
+ * that is there; returns a lock. After: map it, make it known if it is new,
+ * and release the lock.
+ */
+int seen_share(struct xdivert_injection *h, struct bpf_map *map);
+int seen_open(struct xdivert_injection *h, struct bpf_map *map, int lock);
+void seen_close(struct xdivert_injection *h);
+
+/* Remember a packet as it leaves, with that TTL. */
+void seen_record(struct xdivert_injection *h, const struct xdivert_packet *p,
+		 uint64_t context, unsigned int ttl);
+/* Who injected what this packet is now. */
+struct origin seen_lookup(const struct xdivert_injection *h,
+			  const uint8_t *data, uint32_t len);
+
+#endif

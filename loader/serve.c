@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* A handle as its compartment's daemon: receive, ask the callouts, send on. */
+#include <errno.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/inotify.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "attach.h"
+#include "checksum.h"
+#include "error.h"
+#include "inject.h"
+#include "live.h"
+#include "queue.h"
+#include "seen.h"
+
+#define BATCH	   64
+#define BUSY_WAIT  5 /* ms */
+#define BUSY_TRIES 200
+#define LOOK_AGAIN 64 /* rounds between two looks at attachments under load */
+
+static int watch(struct xdivert_injection *h, int fd)
+{
+	struct epoll_event event = {.events = EPOLLIN};
+
+	return epoll_ctl(h->epoll, EPOLL_CTL_ADD, fd, &event) ? -errno : 0;
+}
+
+static int open_changes(struct xdivert_injection *h)
+{
+	h->changes = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	if (h->changes < 0 ||
+	    inotify_add_watch(h->changes, h->x->dir, IN_CREATE | IN_DELETE) < 0)
+		return error_set(-errno, "cannot watch %s: %s", h->x->dir,
+				 strerror(errno));
+	return watch(h, h->changes);
+}
+
+static int become_daemon(struct xdivert_injection *h)
+{
+	int rc = state_lock(h->x);
+
+	if (rc)
+		return rc;
+	rc = state_daemon_lock(h->x, &h->serving);
+	state_unlock(h->x);
+	if (rc == -EBUSY)
+		return error_set(rc, "a daemon runs here already (pid %d)",
+				 h->x->shared->daemon_pid);
+	if (rc)
+		return error_set(rc, "cannot become the daemon: %s",
+				 strerror(-rc));
+	h->x->shared->daemon_pid = getpid();
+	return 0;
+}
+
+int xdivert_serve(struct xdivert_injection *h)
+{
+	int rc;
+
+	if (h->q)
+		return error_set(-EALREADY, "the handle serves already");
+	rc = become_daemon(h);
+	rc = rc ? rc : open_changes(h);
+	rc = rc ? rc : live_pin(h);
+	rc = rc ? rc : queues_create(&h->q, h);
+	rc = rc ? rc : watch(h, queues_fd(h->q));
+	rc = rc ? rc : queues_update(h->q);
+	if (rc)
+		serve_end(h);
+	return rc;
+}
+
+void xdivert_serve_stop(struct xdivert_injection *h)
+{
+	if (h->q)
+		queues_stop(h->q);
+}
+
+/* What was received and never pulled is dropped. */
+static void drain(struct xdivert_injection *h)
+{
+	struct xdivert_packet *batch[BATCH];
+	int i, n;
+
+	queues_stop(h->q);
+	while ((n = xdivert_receive(h, batch, BATCH)) > 0)
+		for (i = 0; i < n; i++)
+			xdivert_packet_free(batch[i]);
+}
+
+/* Under the lock, so that whoever detaches sees all of it or nothing. */
+void serve_end(struct xdivert_injection *h)
+{
+	if (h->q)
+		drain(h);
+	queues_destroy(h->q);
+	h->q = NULL;
+	if (h->changes >= 0)
+		close(h->changes);
+	h->changes = -1;
+	if (h->serving < 0)
+		return;
+	live_unpin(h);
+	h->x->shared->daemon_pid = 0;
+	close(h->serving);
+	h->serving = -1;
+	if (!state_lock(h->x))
+		state_remove_idle(h->x);
+	state_unlock(h->x);
+}
+
+int xdivert_callout_register(struct xdivert_injection *h,
+			     xdivert_classify_fn fn, void *arg)
+{
+	if (h->callouts == CALLOUTS_MAX)
+		return error_set(-ENOSPC, "%d callouts are the most",
+				 CALLOUTS_MAX);
+	h->callout[h->callouts++] = (struct registration){fn, arg};
+	return 0;
+}
+
+/* ---- receiving ---- */
+
+/* What follows the IP packet in a short frame is padding. */
+static bool trim(struct xdivert_packet *p)
+{
+	uint32_t len = 0;
+
+	if (p->len >= 20 && p->data[0] >> 4 == 4)
+		len = p->data[2] << 8 | p->data[3];
+	else if (p->len >= 40 && p->data[0] >> 4 == 6)
+		len = 40 + (p->data[4] << 8 | p->data[5]);
+	if (len < 20 || len > p->len)
+		return false;
+	p->len = len;
+	return true;
+}
+
+static void look_up(struct xdivert_injection *h, struct xdivert_packet *p)
+{
+	struct xdivert_headers headers;
+
+	p->origin = seen_lookup(h, p->data, p->len);
+	if (p->origin.handle == h->id || p->origin.previous == h->id)
+		__atomic_fetch_add(&h->x->shared->returned, 1,
+				   __ATOMIC_RELAXED);
+	if (!xdivert_parse(p->data, p->len, &headers))
+		csum_complete(p->data, p->len, &headers);
+}
+
+int xdivert_receive(struct xdivert_injection *h,
+		    struct xdivert_packet **packets, int n)
+{
+	int received, good = 0, i;
+
+	if (!h->q)
+		return error_set(-ENOTCONN, "the handle serves nobody");
+	received = queues_receive(h->q, packets, n);
+	for (i = 0; i < received; i++) {
+		/* The hook checks this: something else put it here. */
+		if (!trim(packets[i])) {
+			xdivert_packet_free(packets[i]);
+			continue;
+		}
+		look_up(h, packets[i]);
+		packets[good++] = packets[i];
+	}
+	queues_refill(h->q);
+	return good;
+}
+
+static void update(struct xdivert_injection *h)
+{
+	char events[4096];
+	bool changed = h->busy_tries;
+	int rc;
+
+	while (read(h->changes, events, sizeof(events)) > 0)
+		changed = true;
+	if (!changed)
+		return;
+	if (!state_lock(h->x))
+		hook_prune(h->x);
+	state_unlock(h->x);
+	rc = queues_update(h->q);
+	/* The kernel frees the sockets of a detached interface a little later
+	 * than we close them.
+	 */
+	if (rc == -EBUSY && h->busy_tries < BUSY_TRIES) {
+		h->busy_tries++;
+		return;
+	}
+	h->busy_tries = 0;
+	h->trouble = rc;
+}
+
+/* ---- classifying ---- */
+
+int xdivert_inject_onward(struct xdivert_injection *h,
+			  struct xdivert_packet *packet)
+{
+	int family = packet->data[0] >> 4 == 6 ? AF_INET6 : AF_INET;
+
+	if (packet->meta.layer == XDV_LAYER_RECEIVE)
+		return xdivert_inject_receive_async(h, 0, 0, family, 0,
+						    packet->meta.iif, packet,
+						    NULL, NULL);
+	return xdivert_inject_forward_async(
+		h, 0, 0, family, 0, packet->meta.oif, packet, NULL, NULL);
+}
+
+static enum xdivert_verdict ask(struct xdivert_injection *h,
+				struct xdivert_packet *p)
+{
+	enum xdivert_verdict verdict = XDIVERT_CONTINUE;
+	int i;
+
+	for (i = 0; i < h->callouts && verdict == XDIVERT_CONTINUE; i++)
+		h->callout[i].fn(h->callout[i].arg, p, &p->meta, &verdict);
+	return verdict;
+}
+
+static void classify(struct xdivert_injection *h, struct xdivert_packet *p)
+{
+	enum xdivert_verdict verdict = ask(h, p);
+
+	if (verdict == XDIVERT_ABSORB)
+		return;
+	if (verdict == XDIVERT_DROP || xdivert_inject_onward(h, p))
+		xdivert_packet_free(p);
+}
+
+int serve_round(struct xdivert_injection *h)
+{
+	struct xdivert_packet *batch[BATCH];
+	int i, n = 0;
+
+	if (h->callouts)
+		n = xdivert_receive(h, batch, BATCH);
+	for (i = 0; i < n; i++)
+		classify(h, batch[i]);
+	if (n <= 0 || ++h->rounds % LOOK_AGAIN == 0)
+		update(h);
+	return n < 0 ? 0 : n;
+}
+
+int serve_timeout(const struct xdivert_injection *h, int timeout_ms)
+{
+	if (!h->busy_tries || (timeout_ms >= 0 && timeout_ms < BUSY_WAIT))
+		return timeout_ms;
+	return BUSY_WAIT;
+}
+
+enum xdivert_injection_state
+xdivert_query_injection_state(struct xdivert_injection *h,
+			      const struct xdivert_packet *p, uint64_t *context)
+{
+	const struct origin *o = &p->origin;
+
+	if (context)
+		*context = o->handle == h->id ? o->context : 0;
+	if (!o->handle)
+		return XDIVERT_NOT_INJECTED;
+	if (o->handle == h->id)
+		return XDIVERT_INJECTED_BY_SELF;
+	return o->previous == h->id ? XDIVERT_PREVIOUSLY_INJECTED_BY_SELF
+				    : XDIVERT_INJECTED_BY_OTHER;
+}
