@@ -17,7 +17,9 @@ extern struct xdv_ring xdv_ring;
 /* What the kernel calls the map of a bpf_redirect(), since 5.13; 0 before. */
 #define NO_MAP 0x7fffffff
 
-/* Set by user space: id of xdv_xsks, to tell its refusals apart. */
+/* Set by user space: id of xdv_xsks in the handle that serves, 0 in others, so
+ * that what it refuses is counted once.
+ */
 __u32 xdv_xsks_id;
 __u32 xdv_inject_id;
 
@@ -83,7 +85,7 @@ static __always_inline void count_queue_drop(__u32 ifindex, __u32 row)
 	struct xdv_stats *stats = stats_of(ifindex);
 
 	if (queue)
-		queue->lost++;
+		__sync_fetch_and_add(&queue->lost, 1);
 	if (stats)
 		stats->queue_dropped++;
 }
@@ -97,7 +99,7 @@ int BPF_PROG(xdv_redirect_err, const struct net_device *dev,
 	struct flush nothing = {};
 	struct xdv_desc *desc;
 
-	if (map_id == xdv_xsks_id)
+	if (xdv_xsks_id && map_id == xdv_xsks_id)
 		count_queue_drop(dev->ifindex, index);
 	if (map_id && map_id != NO_MAP)
 		return 0;

@@ -55,36 +55,94 @@ int xdv_xdp_ingress(struct xdp_md *ctx)
 	s->start = 0;
 	s->generation = 0;
 	s->fib_done = 0;
+	s->too_big = 0;
 	bpf_tail_call(ctx, &xdv_stages, XDV_STAGE_RULES);
 	return XDP_PASS;
 }
 
-/* What the kernel would do with this packet, and where it would send it. */
-static __always_inline __u32 layer_of(struct xdp_md *ctx, __u32 *oif)
+/* Frames for somebody else, broadcast and multicast are the kernel's. */
+static __always_inline bool for_us(const struct ethhdr *eth,
+				   const struct xdv_iface *iface)
+{
+	return *(__u32 *)eth->h_dest == *(__u32 *)iface->mac &&
+	       *(__u16 *)(eth->h_dest + 4) == *(__u16 *)(iface->mac + 4);
+}
+
+/* The kernel drops a packet whose IPv4 header does not add up. */
+static __always_inline bool ipv4_sum_good(const struct iphdr *ip, void *end)
+{
+	const __u16 *word = (const __u16 *)ip;
+	__u32 sum = 0;
+	int i;
+
+	for (i = 0; i < 30; i++) {
+		if (i >= ip->ihl * 2)
+			break;
+		if ((void *)(word + i + 1) > end)
+			return false;
+		sum += word[i];
+	}
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return sum == 0xffff;
+}
+
+/* Sources that no host forwards: this network, loopback, multicast. */
+static __always_inline bool martian(__be32 source)
+{
+	__u32 address = bpf_ntohl(source);
+
+	return address >> 24 == 0 || address >> 24 == 127 ||
+	       address >> 28 >= 14;
+}
+
+/* An Ethernet frame with one whole sound IP packet for this interface. */
+static __always_inline bool sound(struct xdp_md *ctx,
+				  const struct xdv_iface *iface,
+				  struct route_key *key,
+				  struct bpf_fib_lookup *fib)
 {
 	void *data = (void *)(long)ctx->data;
 	void *end = (void *)(long)ctx->data_end;
 	struct ethhdr *eth = data;
-	struct bpf_fib_lookup fib = {};
-	struct route_key key = {};
-	long rc;
 
-	if ((void *)(eth + 1) > end)
-		return XDV_LAYER_NONE;
+	if ((void *)(eth + 1) > end || !for_us(eth, iface))
+		return false;
 	if (eth->h_proto != bpf_htons(ETH_P_IP) &&
 	    eth->h_proto != bpf_htons(ETH_P_IPV6))
+		return false;
+	if (route_key(eth + 1, end, key, fib))
+		return false;
+	if ((key->family == AF_INET) != (eth->h_proto == bpf_htons(ETH_P_IP)))
+		return false;
+	if (key->len > end - data - ETH_HLEN)
+		return false;
+	return key->family != AF_INET ||
+	       (ipv4_sum_good((void *)(eth + 1), end) &&
+		!martian(fib->ipv4_src));
+}
+
+/* What the kernel would do with this packet, and where it would send it. */
+static __always_inline __u32 layer_of(struct xdp_md *ctx, struct xdv_scratch *s)
+{
+	struct bpf_fib_lookup fib = {};
+	struct route_key key = {};
+	struct xdv_iface *iface;
+	__u32 iif = s->iif;
+	long rc;
+
+	iface = bpf_map_lookup_elem(&xdv_ifaces, &iif);
+	if (!iface || !sound(ctx, iface, &key, &fib))
 		return XDV_LAYER_NONE;
-	/* Broadcast and multicast frames are the kernel's. */
-	if (eth->h_dest[0] & 1)
-		return XDV_LAYER_NONE;
-	if (route_key(eth + 1, end, &key, &fib))
-		return XDV_LAYER_NONE;
-	if ((key.family == AF_INET) != (eth->h_proto == bpf_htons(ETH_P_IP)))
-		return XDV_LAYER_NONE;
-	if (key.len > end - data - ETH_HLEN)
-		return XDV_LAYER_NONE;
-	fib.ifindex = ctx->ingress_ifindex;
+	fib.ifindex = iif;
+	fib.tot_len = key.len;
 	rc = bpf_fib_lookup(ctx, &fib, sizeof(fib), 0);
+	if (rc == BPF_FIB_LKUP_RET_FRAG_NEEDED) {
+		s->too_big = 1;
+		fib.ifindex = iif;
+		fib.tot_len = 0;
+		rc = bpf_fib_lookup(ctx, &fib, sizeof(fib), 0);
+	}
 	if (rc == BPF_FIB_LKUP_RET_NOT_FWDED ||
 	    rc == BPF_FIB_LKUP_RET_FWD_DISABLED)
 		return XDV_LAYER_RECEIVE;
@@ -94,7 +152,7 @@ static __always_inline __u32 layer_of(struct xdp_md *ctx, __u32 *oif)
 	/* The kernel answers for hops that end here. */
 	if (key.ttl <= 1)
 		return XDV_LAYER_NONE;
-	*oif = fib.ifindex;
+	s->oif = fib.ifindex;
 	return XDV_LAYER_FORWARD;
 }
 
@@ -148,7 +206,9 @@ static __always_inline int divert(struct xdp_md *ctx,
 
 	if (!stats || !iface)
 		return XDP_PASS;
-	stats->matched++;
+	/* The kernel fragments it, or says that it is too big. */
+	if (s->too_big)
+		return unserved(stats, iface);
 	/* Generic mode shows what a sender left to segmentation offload. */
 	if (bpf_xdp_get_buff_len(ctx) > XDV_PACKET_MAX + ETH_HLEN)
 		return unserved(stats, iface);
@@ -165,7 +225,12 @@ static __always_inline int divert(struct xdp_md *ctx,
 		return unserved(stats, iface);
 	if (bpf_redirect_map(&xdv_xsks, row, 0) != XDP_REDIRECT)
 		return unserved(stats, iface);
-	queue->produced++;
+	stats->redirected++;
+	/* In generic mode several CPUs run the hook for one queue. */
+	if (iface->mode == XDV_MODE_GENERIC)
+		__sync_fetch_and_add(&queue->produced, 1);
+	else
+		queue->produced++;
 	return XDP_REDIRECT;
 }
 
@@ -178,7 +243,7 @@ int xdv_xdp_divert(struct xdp_md *ctx)
 		return XDP_PASS;
 	if (!s->fib_done) {
 		s->oif = 0;
-		s->layer = layer_of(ctx, &s->oif);
+		s->layer = layer_of(ctx, s);
 		s->fib_done = 1;
 	}
 	if (!s->layer)

@@ -4,6 +4,7 @@
 #include <net/if.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <bpf/bpf.h>
@@ -265,8 +266,19 @@ static int detach_iface(struct xdivert *s, const struct xdv_iface *iface)
 		err = detach_dispatcher(iface);
 	else
 		detach_link(s, iface);
-	bpf_map_delete_elem(s->ifaces, &iface->ifindex);
+	/* What is still attached stays listed, so that it can be detached. */
+	if (!err)
+		bpf_map_delete_elem(s->ifaces, &iface->ifindex);
+	state_announce(s);
 	return err;
+}
+
+static uint64_t now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000ull + t.tv_nsec;
 }
 
 static int prepare(struct xdivert *s, const char *ifname,
@@ -294,8 +306,9 @@ static int prepare(struct xdivert *s, const char *ifname,
 	iface->queues = netdev_rx_queues(ifname);
 	if (iface->queues > XDV_MAX_QUEUES)
 		iface->queues = XDV_MAX_QUEUES;
+	iface->serial = now();
 	snprintf(iface->name, sizeof(iface->name), "%s", ifname);
-	return 0;
+	return netdev_mac(ifindex, iface->mac);
 }
 
 static int attach(struct xdivert *s, const char *ifname,
@@ -316,6 +329,7 @@ static int attach(struct xdivert *s, const char *ifname,
 	if (rc)
 		return explain(rc, ifname);
 	rc = bpf_map_update_elem(s->ifaces, &iface.ifindex, &iface, BPF_ANY);
+	state_announce(s);
 	if (!rc)
 		return 0;
 	detach_iface(s, &iface);
@@ -379,16 +393,16 @@ int xdivert_detach(struct xdivert *x, const char *ifname)
 
 static int detach_all(struct xdivert *s)
 {
+	__u32 key, *previous = NULL;
 	struct xdv_iface iface;
 	int err = 0, rc;
-	__u32 key;
 
-	while (!bpf_map_get_next_key(s->ifaces, NULL, &key)) {
-		if (bpf_map_lookup_elem(s->ifaces, &key, &iface))
-			break;
+	while (next_iface(s, &previous, &key, &iface)) {
 		rc = detach_iface(s, &iface);
 		if (rc)
 			err = explain(rc, iface.name);
+		else
+			previous = NULL;
 	}
 	rc = ruleset_flush(s);
 	return err ? err : rc;
@@ -435,6 +449,19 @@ int hook_count(const struct xdivert *s)
 	return n;
 }
 
+/* Its name and address may have changed since. */
+static void refresh(const struct xdivert *s, struct xdv_iface *iface)
+{
+	struct xdv_iface new = *iface;
+
+	if (!if_indextoname(iface->ifindex, new.name) ||
+	    netdev_mac(iface->ifindex, new.mac))
+		return;
+	if (memcmp(&new, iface, sizeof(new)))
+		bpf_map_update_elem(s->ifaces, &iface->ifindex, &new,
+				    BPF_EXIST);
+}
+
 void hook_prune(struct xdivert *s)
 {
 	__u32 key, *previous = NULL;
@@ -442,8 +469,13 @@ void hook_prune(struct xdivert *s)
 	struct xdv_iface iface;
 
 	while (next_iface(s, &previous, &key, &iface)) {
-		if (if_indextoname(key, name) || errno != ENXIO)
+		if (if_indextoname(key, name)) {
+			refresh(s, &iface);
 			continue;
+		}
+		if (errno != ENXIO)
+			continue;
+		iface.dispatcher = 0; /* went with the device */
 		detach_iface(s, &iface);
 		previous = NULL;
 	}

@@ -6,7 +6,7 @@
 #include <xdivert.h>
 
 int hook_count(const struct xdivert *s);
-/* Forget interfaces that no longer exist. */
+/* Forget interfaces that no longer exist; learn new names and addresses. */
 void hook_prune(struct xdivert *s);
 
 #endif

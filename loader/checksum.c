@@ -88,6 +88,8 @@ static uint8_t *field(uint8_t *ip, const struct xdivert_headers *h)
 	case IPPROTO_TCP:
 		return ip + h->transport + 16;
 	case IPPROTO_UDP:
+	case IPPROTO_UDPLITE:
+	case IPPROTO_DCCP:
 		return ip + h->transport + 6;
 	case IPPROTO_ICMP:
 	case IPPROTO_ICMPV6:
@@ -114,6 +116,28 @@ void csum_transport(uint8_t *ip, uint32_t len, const struct xdivert_headers *h)
 	if (h->protocol == IPPROTO_UDP && !check)
 		check = 0xffff;
 	memcpy(at, &check, 2);
+}
+
+void csum_edit(uint8_t *ip, const struct xdivert_headers *h, const uint8_t *at,
+	       const uint8_t *to, uint32_t len)
+{
+	uint8_t *sum = field(ip, h), from_word[2], to_word[2];
+	/* Words are counted from the transport header, or the address. */
+	const uint8_t *start = at < ip + h->transport ? at : ip + h->transport;
+	uint32_t i, odd = (at - start) & 1;
+
+	if (!sum || (h->protocol == IPPROTO_UDP && !sum[0] && !sum[1]))
+		return;
+	/* One byte at a time, beside a zero: sums are linear. */
+	for (i = 0; i < len; i++) {
+		from_word[(i + odd) & 1] = at[i];
+		from_word[(i + odd + 1) & 1] = 0;
+		to_word[(i + odd) & 1] = to[i];
+		to_word[(i + odd + 1) & 1] = 0;
+		xdivert_checksum_update(sum, from_word, to_word, 2);
+	}
+	if (h->protocol == IPPROTO_UDP && !sum[0] && !sum[1])
+		sum[0] = sum[1] = 0xff;
 }
 
 void csum_complete(uint8_t *ip, uint32_t len, const struct xdivert_headers *h)

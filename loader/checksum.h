@@ -14,6 +14,13 @@ uint16_t csum_fold(uint32_t sum);
 void csum_transport(uint8_t *ip, uint32_t len, const struct xdivert_headers *h);
 void csum_ipv4(uint8_t *ip);
 /*
+ * Before len bytes at `at` become those at `to`: adjust the transport checksum
+ * that covers them, if there is one. Right for fragments too, and a checksum
+ * that was wrong stays wrong.
+ */
+void csum_edit(uint8_t *ip, const struct xdivert_headers *h, const uint8_t *at,
+	       const uint8_t *to, uint32_t len);
+/*
  * A sender on a veth leaves checksums to "hardware" (CHECKSUM_PARTIAL): the
  * field then holds the bare pseudo header sum. Complete such a checksum.
  */

@@ -15,6 +15,20 @@
  */
 #define SETTLE 64
 
+/* Twice the same, so that no writer was half-way. */
+static int read_record(const struct xdivert *x, __u32 key,
+		       struct xdv_completion *record)
+{
+	struct xdv_completion again;
+
+	do {
+		if (bpf_map_lookup_elem(x->recent, &key, &again) ||
+		    bpf_map_lookup_elem(x->recent, &key, record))
+			return -1;
+	} while (memcmp(&again, record, sizeof(again)));
+	return 0;
+}
+
 int xdivert_completions(struct xdivert *x, uint64_t *seen,
 			struct xdv_completion *list, int n, uint64_t *missed)
 {
@@ -30,7 +44,7 @@ int xdivert_completions(struct xdivert *x, uint64_t *seen,
 	}
 	for (; *seen != last && count < n; ++*seen) {
 		key = *seen & (XDV_RECENT - 1);
-		if (bpf_map_lookup_elem(x->recent, &key, &list[count]))
+		if (read_record(x, key, &list[count]))
 			break;
 		if (list[count].seq == *seen + 1)
 			count++;

@@ -15,14 +15,15 @@
 #include "cmd.h"
 #include "daemon.h"
 
-#define CALLOUTS_MAX   16
-#define COMPLAINTS_MAX 32
+#define XDV_MAX_CALLOUTS 16
+#define COMPLAINTS_MAX	 32
 
 struct active_rule {
 	uint32_t id;
 	uint32_t to; /* ifindex, 0: where the FIB says */
-	struct xdivert_callout *callout[CALLOUTS_MAX];
+	struct xdivert_callout *callout[XDV_MAX_CALLOUTS];
 	int callouts;
+	bool broken; /* it cannot do what it says: its packets are dropped */
 };
 
 /* What was complained about once already. */
@@ -61,13 +62,23 @@ static void load_rule(struct active_rule *to, struct xdv_rule *from)
 
 	to->id = from->id;
 	to->to = *from->to ? if_nametoindex(from->to) : 0;
+	if (*from->to && !to->to) {
+		to->broken = true;
+		fail(1,
+		     "rule %s: its --to %s has gone; its packets are dropped",
+		     from->name, from->to);
+	}
 	while ((line = strsep(&rest, "\n"))) {
-		if (!*line || to->callouts == CALLOUTS_MAX)
+		if (!*line)
 			continue;
-		if (!xdivert_callout_parse(line, &to->callout[to->callouts]))
+		if (to->callouts < XDV_MAX_CALLOUTS &&
+		    !xdivert_callout_parse(line, &to->callout[to->callouts])) {
 			to->callouts++;
-		else
-			fail(1, "rule %s: %s", from->name, xdivert_error());
+			continue;
+		}
+		to->broken = true;
+		fail(1, "rule %s: %s; its packets are dropped", from->name,
+		     xdivert_error());
 	}
 }
 
@@ -172,18 +183,20 @@ static void classify(void *arg, struct xdivert_packet *p,
 {
 	const struct active_rule *rule;
 	struct daemon *d = arg;
-	uint32_t to = 0;
 
 	if (d->generation != xdivert_generation(d->x))
 		load_rules(d);
-	rule = ours(d, p) ? NULL : find_rule(d, m->rule);
-	if (rule) {
-		*verdict = ask(rule, p);
-		to = rule->to;
-	}
-	if (*verdict == XDIVERT_DROP)
+	if (ours(d, p)) {
+		*verdict = inject(d, p, m, 0) ? XDIVERT_DROP : XDIVERT_ABSORB;
 		return;
-	*verdict = inject(d, p, m, to) ? XDIVERT_DROP : XDIVERT_ABSORB;
+	}
+	/* A rule that was deleted while the packet waited might have said no.
+	 */
+	rule = find_rule(d, m->rule);
+	*verdict = !rule || rule->broken ? XDIVERT_DROP : ask(rule, p);
+	if (*verdict != XDIVERT_DROP)
+		*verdict = inject(d, p, m, rule->to) ? XDIVERT_DROP
+						     : XDIVERT_ABSORB;
 }
 
 static void read_signal(struct daemon *d)

@@ -69,6 +69,7 @@ struct xdivert_injection {
 	struct queues *q;
 	int serving; /* state_daemon_lock() */
 	int changes; /* inotify: attach and detach */
+	int links;   /* netlink: interfaces come, go and change */
 	int busy_tries;
 	int trouble; /* -errno that dispatch still has to tell */
 	unsigned int rounds;

@@ -69,16 +69,11 @@ static int load_with_table(struct xdivert_injection *h)
 static int introduce(struct xdivert_injection *h)
 {
 	struct bpf_prog_info prog = {0};
-	struct bpf_map_info map = {0};
-	__u32 size = sizeof(map);
+	__u32 size = sizeof(prog);
 
-	if (bpf_obj_get_info_by_fd(h->x->xsks, &map, &size))
-		return -errno;
-	size = sizeof(prog);
 	if (bpf_obj_get_info_by_fd(bpf_program__fd(h->skel->progs.xdv_inject),
 				   &prog, &size))
 		return -errno;
-	h->skel->bss->xdv_xsks_id = map.id;
 	h->skel->bss->xdv_inject_id = prog.id;
 	h->id = (uint64_t)prog.id << 32 | (uint32_t)now();
 	return 0;
@@ -449,6 +444,17 @@ void live_unpin(struct xdivert_injection *h)
 	state_unpin(h->x, "xdv_inflight");
 	state_unpin(h->x, "xdv_completions");
 	state_unpin(h->x, "xdv_inject");
+}
+
+int live_count_queue_drops(struct xdivert_injection *h)
+{
+	struct bpf_map_info map = {0};
+	__u32 size = sizeof(map);
+
+	if (bpf_obj_get_info_by_fd(h->x->xsks, &map, &size))
+		return -errno;
+	h->skel->bss->xdv_xsks_id = map.id;
+	return 0;
 }
 
 int live_port(const struct xdivert_injection *h)

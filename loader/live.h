@@ -12,6 +12,8 @@ void live_destroy(struct xdivert_injection *h);
 /* Pin its maps and program, so that bpftool finds them. */
 int live_pin(struct xdivert_injection *h);
 void live_unpin(struct xdivert_injection *h);
+/* Count what AF_XDP refuses; for the one handle that serves. */
+int live_count_queue_drops(struct xdivert_injection *h);
 /* ifindex of the device that keeps the program ready; it is down. */
 int live_port(const struct xdivert_injection *h);
 

@@ -2,9 +2,11 @@
 #include <errno.h>
 #include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <libmnl/libmnl.h>
 #include <linux/netlink.h>
+#include <linux/rtnetlink.h>
 
 #include "netlink.h"
 
@@ -30,4 +32,32 @@ int netlink_request(struct nlmsghdr *nlh)
 	rc = rc < 0 ? -errno : 0;
 	mnl_socket_close(nl);
 	return rc;
+}
+
+int netlink_watch_links(void)
+{
+	struct sockaddr_nl address = {.nl_family = AF_NETLINK,
+				      .nl_groups = RTMGRP_LINK};
+	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK,
+			NETLINK_ROUTE);
+	int rc;
+
+	if (fd < 0)
+		return -errno;
+	if (!bind(fd, (struct sockaddr *)&address, sizeof(address)))
+		return fd;
+	rc = -errno;
+	close(fd);
+	return rc;
+}
+
+/* Overrun is news too: something changed. */
+bool netlink_drain(int fd)
+{
+	char buffer[8192];
+	bool any = false;
+
+	while (recv(fd, buffer, sizeof(buffer), 0) >= 0 || errno == ENOBUFS)
+		any = true;
+	return any;
 }

@@ -3,9 +3,16 @@
 #ifndef XDIVERT_NETLINK_H
 #define XDIVERT_NETLINK_H
 
+#include <stdbool.h>
+
 struct nlmsghdr;
 
 /* nlh must ask for NLM_F_ACK. 0 or the kernel's -errno. */
 int netlink_request(struct nlmsghdr *nlh);
+
+/* A socket that is readable when a link of this namespace changes; -errno. */
+int netlink_watch_links(void);
+/* Read and forget what it has; true if there was something. */
+bool netlink_drain(int fd);
 
 #endif

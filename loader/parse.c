@@ -22,7 +22,11 @@ static void parse_transport(const uint8_t *data, uint32_t len,
 		size = left >= 20 ? (l4[12] >> 4) * 4 : 0;
 		size = size >= 20 ? size : 0;
 		break;
+	case IPPROTO_DCCP:
+		size = 12;
+		break;
 	case IPPROTO_UDP:
+	case IPPROTO_UDPLITE:
 	case IPPROTO_ICMP:
 	case IPPROTO_ICMPV6:
 		size = 8;

@@ -32,10 +32,10 @@ struct queue {
 	struct xsk_ring_prod fill;
 	struct xsk_ring_cons unused; /* completion ring: we never send here */
 	uint32_t ifindex;
-	uint32_t row;  /* in xdv_queues and xdv_xsks */
-	uint32_t lent; /* frames that the kernel has */
-	uint32_t limit;
-	bool open; /* to the hook */
+	uint64_t serial; /* of the attachment */
+	uint32_t row;	 /* in xdv_queues and xdv_xsks */
+	uint32_t lent;	 /* frames that the kernel has */
+	bool open;	 /* to the hook */
 	bool wanted;
 };
 
@@ -50,8 +50,17 @@ struct queues {
 	unsigned int count;
 	unsigned int next; /* to receive from: every queue gets its turn */
 	int epoll;
+	bool starved; /* some queue has less than half its share */
 	uint16_t lent_to[XDV_FRAMES]; /* row + 1 of the queue, 0: ours */
 };
+
+/* Of the frames, for one queue; a quarter stays with user space. */
+static uint32_t share_of(const struct queues *q)
+{
+	uint32_t share = XDV_FRAMES / 4 * 3 / (q->count ? q->count : 1);
+
+	return share < RING ? share : RING;
+}
 
 static int open_socket(struct queues *q, struct queue *queue,
 		       const char *ifname, __u32 id, __u32 xdp_flags)
@@ -154,7 +163,7 @@ static void close_queue(struct queues *q, struct queue *queue)
 	free(queue);
 }
 
-/* From now on the hook puts packets into it. */
+/* Once it has frames, the hook puts packets into it. */
 static int open_queue(struct queues *q, struct queue *queue)
 {
 	struct xdv_queue *occupancy = &q->s->occupancy[queue->row];
@@ -168,39 +177,38 @@ static int open_queue(struct queues *q, struct queue *queue)
 	if (!rc && epoll_ctl(q->epoll, EPOLL_CTL_ADD, fd, &event))
 		rc = -errno;
 	queue->open = true;
-	if (rc)
-		return rc;
-	__atomic_store_n(&occupancy->limit, queue->limit, __ATOMIC_RELEASE);
-	return 0;
+	return rc;
 }
 
 static int serve(struct queues *q, const struct xdv_iface *iface, __u32 id)
 {
+	char ifname[IF_NAMESIZE];
 	struct queue *queue;
 	int rc;
 
+	if (!if_indextoname(iface->ifindex, ifname))
+		return -errno;
 	if (q->count == QUEUES_MAX)
 		return -ENOSPC;
 	queue = calloc(1, sizeof(*queue));
 	if (!queue)
 		return -ENOMEM;
 	queue->ifindex = iface->ifindex;
+	queue->serial = iface->serial;
 	queue->row = iface->slot * XDV_MAX_QUEUES + id;
 	queue->wanted = true;
-	rc = open_socket(q, queue, iface->name, id,
+	rc = open_socket(q, queue, ifname, id,
 			 iface->mode == XDV_MODE_NATIVE ? XDP_FLAGS_DRV_MODE
 							: XDP_FLAGS_SKB_MODE);
 	if (rc) {
 		free(queue);
 		return rc;
 	}
-	q->queue[q->count++] = queue;
-	queues_refill(q);
 	rc = open_queue(q, queue);
-	if (rc) {
-		q->count--;
+	if (rc)
 		close_queue(q, queue);
-	}
+	else
+		q->queue[q->count++] = queue;
 	return rc;
 }
 
@@ -286,14 +294,21 @@ static void stop_unwanted(struct queues *q)
 		wait_for_hooks();
 }
 
+/* More than its share, and idle: others wait for these frames. */
+static bool hoards(const struct queues *q, struct queue *queue)
+{
+	return q->starved && queue->lent > share_of(q) + SLACK && empty(queue);
+}
+
 /* Does the interface that this queue was opened for still have its slot? */
-static bool wanted(const struct queues *q, const struct queue *queue)
+static bool wanted(const struct queues *q, struct queue *queue)
 {
 	__u32 ifindex = queue->ifindex;
 	struct xdv_iface iface;
 
-	return queue->open &&
+	return queue->open && !hoards(q, queue) &&
 	       !bpf_map_lookup_elem(q->s->ifaces, &ifindex, &iface) &&
+	       iface.serial == queue->serial &&
 	       iface.slot == queue->row / XDV_MAX_QUEUES;
 }
 
@@ -318,7 +333,14 @@ int queues_update(struct queues *q)
 		rc = error_set(one, "%s: cannot open an AF_XDP socket: %s",
 			       iface.name, strerror(-one));
 	}
+	/* All are open: each gets its share. */
+	queues_refill(q);
 	return rc;
+}
+
+bool queues_starved(const struct queues *q)
+{
+	return q->starved;
 }
 
 void queues_stop(struct queues *q)
@@ -345,14 +367,20 @@ void queues_destroy(struct queues *q)
 	free(q);
 }
 
-unsigned int queues_count(const struct queues *q)
-{
-	return q->count;
-}
-
 int queues_fd(const struct queues *q)
 {
 	return q->epoll;
+}
+
+/* The hook stops before the kernel is out of frames. */
+static void set_limit(struct queues *q, struct queue *queue)
+{
+	uint32_t limit =
+		queue->lent > 2 * SLACK ? queue->lent - SLACK : queue->lent / 2;
+
+	if (queue->open)
+		__atomic_store_n(&q->s->occupancy[queue->row].limit, limit,
+				 __ATOMIC_RELEASE);
 }
 
 static void refill(struct queues *q, struct queue *queue, uint32_t share)
@@ -360,9 +388,6 @@ static void refill(struct queues *q, struct queue *queue, uint32_t share)
 	uint32_t want = share > queue->lent ? share - queue->lent : 0, i, n;
 	uint32_t frames[RING], at;
 
-	queue->limit = share > 2 * SLACK ? share - SLACK : share / 2;
-	if (queue->open)
-		q->s->occupancy[queue->row].limit = queue->limit;
 	n = want ? xsk_prod_nb_free(&queue->fill, want) : 0;
 	n = pool_lend(q->h, frames, n < want ? n : want);
 	if (!n || xsk_ring_prod__reserve(&queue->fill, n, &at) != n)
@@ -386,13 +411,16 @@ void queues_refill(struct queues *q)
 
 	if (!q->count)
 		return;
-	/* A quarter stays with user space, for what is being injected. */
-	share = XDV_FRAMES / 4 * 3 / q->count;
-	if (share > RING)
-		share = RING;
-	for (i = 0; i < q->count; i++)
-		if (q->queue[i]->wanted)
-			refill(q, q->queue[i], share);
+	share = share_of(q);
+	q->starved = false;
+	for (i = 0; i < q->count; i++) {
+		if (!q->queue[i]->wanted)
+			continue;
+		refill(q, q->queue[i], share);
+		set_limit(q, q->queue[i]);
+		if (q->queue[i]->lent < share / 2)
+			q->starved = true;
+	}
 }
 
 static struct xdivert_packet *take(struct queues *q, struct queue *queue,

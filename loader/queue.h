@@ -15,7 +15,8 @@ int queues_update(struct queues *q);
 /* Pass new packets to nobody any more: from now on they are unserved. */
 void queues_stop(struct queues *q);
 
-unsigned int queues_count(const struct queues *q);
+/* Update again in a moment: frames are being taken back from idle queues. */
+bool queues_starved(const struct queues *q);
 /* Readable when a packet waits. */
 int queues_fd(const struct queues *q);
 /* Up to max packets of all queues; they are the caller's. */

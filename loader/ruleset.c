@@ -34,25 +34,6 @@ static int by_priority(const void *a, const void *b)
 	return x->id < y->id ? -1 : 1;
 }
 
-int xdivert_rules(struct xdivert *s, struct xdv_rule **rules)
-{
-	struct xdv_rule *r = calloc(XDV_MAX_RULES, sizeof(*r));
-	__u32 key, *previous = NULL;
-	int n = 0;
-
-	if (!r)
-		return -ENOMEM;
-	while (n < XDV_MAX_RULES &&
-	       !bpf_map_get_next_key(s->rules, previous, &key)) {
-		previous = &key;
-		if (!bpf_map_lookup_elem(s->rules, &key, &r[n]))
-			n++;
-	}
-	qsort(r, n, sizeof(*r), by_priority);
-	*rules = r;
-	return n;
-}
-
 static void emit_prologue(struct insns *is, const struct xdivert *s)
 {
 	insns_add(is, INSN_MOV64_REG(BPF_REG_6, BPF_REG_1));
@@ -213,22 +194,54 @@ static int compile(const struct xdivert *s, const struct xdv_rule *rules, int n)
 	return rc;
 }
 
-/* Compile what xdv_rules holds now and swap it in. */
-static int swap(struct xdivert *s)
+/* All rules but one (0: all) in the order in which they are tried. */
+static int read_rules(const struct xdivert *s, __u32 without,
+		      struct xdv_rule **rules)
+{
+	struct xdv_rule *r = calloc(XDV_MAX_RULES, sizeof(*r));
+	__u32 key, *previous = NULL;
+	int n = 0;
+
+	if (!r)
+		return -ENOMEM;
+	while (n < XDV_MAX_RULES &&
+	       !bpf_map_get_next_key(s->rules, previous, &key)) {
+		previous = &key;
+		if (key != without &&
+		    !bpf_map_lookup_elem(s->rules, &key, &r[n]))
+			n++;
+	}
+	qsort(r, n, sizeof(*r), by_priority);
+	*rules = r;
+	return n;
+}
+
+int xdivert_rules(struct xdivert *x, struct xdv_rule **list)
+{
+	return read_rules(x, 0, list);
+}
+
+static void bump(struct xdivert *s)
+{
+	__atomic_fetch_add(&s->shared->generation, 1, __ATOMIC_SEQ_CST);
+}
+
+/* Compile what xdv_rules holds, but one, and swap it in. */
+static int swap(struct xdivert *s, __u32 without)
 {
 	__u32 stage = XDV_STAGE_RULES;
 	struct xdv_rule *rules;
 	int n, fd, rc;
 
-	n = xdivert_rules(s, &rules);
+	n = read_rules(s, without, &rules);
 	if (n < 0)
-		return n;
+		return error_set(n, "out of memory");
 	/* The daemon must know a rule before a packet can match it. */
-	__atomic_fetch_add(&s->shared->generation, 1, __ATOMIC_SEQ_CST);
+	bump(s);
 	if (!n) {
-		bpf_map_delete_elem(s->stages, &stage);
 		free(rules);
-		return 0;
+		rc = bpf_map_delete_elem(s->stages, &stage);
+		return rc == -ENOENT ? 0 : rc;
 	}
 	fd = compile(s, rules, n);
 	free(rules);
@@ -260,12 +273,15 @@ static int check_actions(const struct xdv_rule *rule)
 {
 	char actions[sizeof(rule->actions)], *line, *rest = actions;
 	struct xdivert_callout *callout;
-	int rc;
+	int rc, n = 0;
 
 	memcpy(actions, rule->actions, sizeof(actions));
 	while ((line = strsep(&rest, "\n"))) {
 		if (!*line)
 			continue;
+		if (n++ == XDV_MAX_CALLOUTS)
+			return error_set(-E2BIG, "%d callouts are the most",
+					 XDV_MAX_CALLOUTS);
 		rc = xdivert_callout_parse(line, &callout);
 		if (rc)
 			return rc;
@@ -274,14 +290,24 @@ static int check_actions(const struct xdv_rule *rule)
 	return 0;
 }
 
+/* A name that a shell and a listing take as one word. */
+static bool good_name(const char *name)
+{
+	return *name && name[strspn(name, "abcdefghijklmnopqrstuvwxyz"
+					  "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+					  "0123456789_.-")] == 0;
+}
+
 static int check(const struct xdivert *s, const struct xdv_rule *rule)
 {
 	struct xdv_rule other;
 	__u32 ifindex;
 	int rc;
 
-	if (!*rule->name)
-		return error_set(-EINVAL, "a rule needs a name");
+	if (!good_name(rule->name))
+		return error_set(
+			-EINVAL,
+			"a rule's name is made of letters, digits and _ . -");
 	if (!find(s, rule->name, &other))
 		return error_set(-EEXIST, "rule '%s' exists already",
 				 rule->name);
@@ -305,12 +331,13 @@ static int add(struct xdivert *s, struct xdv_rule *rule)
 		return error_set(rc, "cannot store the rule: %s",
 				 rc == -E2BIG ? "512 rules are the most"
 					      : strerror(-rc));
-	rc = swap(s);
+	rc = swap(s, 0);
 	if (rc)
 		bpf_map_delete_elem(s->rules, &rule->id);
 	return rc;
 }
 
+/* The hook forgets a rule before the daemon does. */
 static int del(struct xdivert *s, const char *name)
 {
 	struct xdv_rule rule;
@@ -318,21 +345,52 @@ static int del(struct xdivert *s, const char *name)
 
 	if (find(s, name, &rule))
 		return error_set(-ENOENT, "no rule '%s'", name);
-	bpf_map_delete_elem(s->rules, &rule.id);
-	rc = swap(s);
+	rc = swap(s, rule.id);
 	if (rc)
-		bpf_map_update_elem(s->rules, &rule.id, &rule, BPF_ANY);
-	return rc;
+		return rc;
+	rc = bpf_map_delete_elem(s->rules, &rule.id);
+	bump(s);
+	if (!rc)
+		return 0;
+	swap(s, 0);
+	return error_set(rc, "cannot delete rule '%s': %s", name,
+			 strerror(-rc));
 }
 
 int ruleset_flush(struct xdivert *s)
 {
-	__u32 key;
+	__u32 key, stage = XDV_STAGE_RULES;
+	int rc = bpf_map_delete_elem(s->stages, &stage);
 
-	while (!bpf_map_get_next_key(s->rules, NULL, &key))
-		if (bpf_map_delete_elem(s->rules, &key))
-			break;
-	return swap(s);
+	if (rc && rc != -ENOENT)
+		return error_set(rc, "cannot remove the rules' program: %s",
+				 strerror(-rc));
+	rc = 0;
+	while (!rc && !bpf_map_get_next_key(s->rules, NULL, &key))
+		rc = bpf_map_delete_elem(s->rules, &key);
+	bump(s);
+	return rc ? error_set(rc, "cannot delete every rule: %s", strerror(-rc))
+		  : 0;
+}
+
+static bool names_interfaces(const struct xdivert *s)
+{
+	__u32 key, *previous = NULL;
+	struct xdv_rule rule;
+
+	while (!bpf_map_get_next_key(s->rules, previous, &key)) {
+		previous = &key;
+		if (!bpf_map_lookup_elem(s->rules, &key, &rule) &&
+		    (*rule.iif || *rule.oif || *rule.to))
+			return true;
+	}
+	return false;
+}
+
+void ruleset_refresh(struct xdivert *s)
+{
+	if (names_interfaces(s))
+		swap(s, 0);
 }
 
 int xdivert_rule_add(struct xdivert *x, struct xdv_rule *rule)

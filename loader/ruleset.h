@@ -7,5 +7,7 @@
 
 /* Under state_lock(). */
 int ruleset_flush(struct xdivert *s);
+/* Interfaces came or went: rules that name one may mean another now. */
+void ruleset_refresh(struct xdivert *s);
 
 #endif

@@ -12,7 +12,9 @@
 #include "error.h"
 #include "inject.h"
 #include "live.h"
+#include "netlink.h"
 #include "queue.h"
+#include "ruleset.h"
 #include "seen.h"
 
 #define BATCH	   64
@@ -34,6 +36,11 @@ static int open_changes(struct xdivert_injection *h)
 	    inotify_add_watch(h->changes, h->x->dir, IN_CREATE | IN_DELETE) < 0)
 		return error_set(-errno, "cannot watch %s: %s", h->x->dir,
 				 strerror(errno));
+	h->links = netlink_watch_links();
+	if (h->links < 0)
+		return error_set(h->links, "cannot watch interfaces: %s",
+				 strerror(-h->links));
+	watch(h, h->links);
 	return watch(h, h->changes);
 }
 
@@ -55,6 +62,41 @@ static int become_daemon(struct xdivert_injection *h)
 	return 0;
 }
 
+/* Serve what is attached now; what cannot be done yet is tried again. */
+static void refresh(struct xdivert_injection *h)
+{
+	int rc = state_trylock(h->x);
+
+	if (!rc) {
+		hook_prune(h->x);
+		ruleset_refresh(h->x);
+	}
+	state_unlock(h->x);
+	/* The kernel frees the sockets of a detached interface a little later
+	 * than we close them.
+	 */
+	rc = rc ? -EBUSY : queues_update(h->q);
+	if (!rc && queues_starved(h->q))
+		rc = -EBUSY;
+	if (rc == -EBUSY && h->busy_tries < BUSY_TRIES) {
+		h->busy_tries++;
+		return;
+	}
+	h->busy_tries = 0;
+	h->trouble = rc;
+}
+
+static void update(struct xdivert_injection *h)
+{
+	char events[4096];
+	bool changed = netlink_drain(h->links);
+
+	while (read(h->changes, events, sizeof(events)) > 0)
+		changed = true;
+	if (changed || h->busy_tries)
+		refresh(h);
+}
+
 int xdivert_serve(struct xdivert_injection *h)
 {
 	int rc;
@@ -64,12 +106,15 @@ int xdivert_serve(struct xdivert_injection *h)
 	rc = become_daemon(h);
 	rc = rc ? rc : open_changes(h);
 	rc = rc ? rc : live_pin(h);
+	rc = rc ? rc : live_count_queue_drops(h);
 	rc = rc ? rc : queues_create(&h->q, h);
 	rc = rc ? rc : watch(h, queues_fd(h->q));
-	rc = rc ? rc : queues_update(h->q);
-	if (rc)
+	if (rc) {
 		serve_end(h);
-	return rc;
+		return rc;
+	}
+	refresh(h);
+	return 0;
 }
 
 void xdivert_serve_stop(struct xdivert_injection *h)
@@ -100,6 +145,9 @@ void serve_end(struct xdivert_injection *h)
 	if (h->changes >= 0)
 		close(h->changes);
 	h->changes = -1;
+	if (h->links >= 0)
+		close(h->links);
+	h->links = -1;
 	if (h->serving < 0)
 		return;
 	live_unpin(h);
@@ -169,31 +217,6 @@ int xdivert_receive(struct xdivert_injection *h,
 	}
 	queues_refill(h->q);
 	return good;
-}
-
-static void update(struct xdivert_injection *h)
-{
-	char events[4096];
-	bool changed = h->busy_tries;
-	int rc;
-
-	while (read(h->changes, events, sizeof(events)) > 0)
-		changed = true;
-	if (!changed)
-		return;
-	if (!state_lock(h->x))
-		hook_prune(h->x);
-	state_unlock(h->x);
-	rc = queues_update(h->q);
-	/* The kernel frees the sockets of a detached interface a little later
-	 * than we close them.
-	 */
-	if (rc == -EBUSY && h->busy_tries < BUSY_TRIES) {
-		h->busy_tries++;
-		return;
-	}
-	h->busy_tries = 0;
-	h->trouble = rc;
 }
 
 /* ---- classifying ---- */

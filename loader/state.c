@@ -27,7 +27,8 @@
 #include "stats.h"
 #include "xdp_ingress.skel.h"
 
-#define BPFFS "/sys/fs/bpf"
+#define BPFFS		      "/sys/fs/bpf"
+#define PID_NAMESPACE_OF_INIT 0xeffffffcu /* include/linux/proc_ns.h */
 
 static bool is_bpffs(const char *path)
 {
@@ -111,7 +112,10 @@ static void compartment_name(char *name, size_t size)
 	snprintf(name, size, "default");
 	if (stat("/proc/thread-self/ns/net", &self))
 		return;
-	if (!stat("/proc/1/ns/net", &other) && other.st_ino == self.st_ino)
+	/* In a container process 1 is not the host's. */
+	if (!stat("/proc/self/ns/pid", &other) &&
+	    other.st_ino == PID_NAMESPACE_OF_INIT &&
+	    !stat("/proc/1/ns/net", &other) && other.st_ino == self.st_ino)
 		return;
 	snprintf(name, size, "net-%lu", (unsigned long)self.st_ino);
 	dir = opendir("/run/netns");
@@ -161,15 +165,24 @@ static int choose_dir(struct xdivert *s, const char *pin_dir, bool create)
 	return err ? err : make_dir(s->dir);
 }
 
-int state_lock(struct xdivert *s)
+static void close_fd(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+static int lock_how(struct xdivert *s, int how)
 {
 	struct stat st;
 
 	s->lock = open(s->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (s->lock < 0)
 		return -errno;
-	if (flock(s->lock, LOCK_EX))
+	if (flock(s->lock, how)) {
+		close_fd(&s->lock);
 		return -errno;
+	}
 	/* Somebody may have removed the folder meanwhile. */
 	if (fstat(s->lock, &st) || !st.st_nlink)
 		return error_set(
@@ -178,11 +191,29 @@ int state_lock(struct xdivert *s)
 	return 0;
 }
 
+int state_lock(struct xdivert *s)
+{
+	return lock_how(s, LOCK_EX);
+}
+
+int state_trylock(struct xdivert *s)
+{
+	return lock_how(s, LOCK_EX | LOCK_NB);
+}
+
 void state_unlock(struct xdivert *s)
 {
-	if (s->lock >= 0)
-		close(s->lock);
-	s->lock = -1;
+	close_fd(&s->lock);
+}
+
+/* Whoever watches the folder sees this. */
+void state_announce(const struct xdivert *s)
+{
+	char path[320];
+
+	state_path(s, "changed", path, sizeof(path));
+	mkdir(path, 0700);
+	rmdir(path);
 }
 
 int state_pin(const struct xdivert *s, int fd, const char *name)
@@ -238,26 +269,28 @@ static int pin_object(struct xdivert *s, struct xdp_ingress *skel)
 }
 
 /* SO_NETNS_COOKIE (5.14): never the same for two namespaces. */
-static __u64 netns_cookie(void)
+static int netns_cookie(__u64 *cookie)
 {
-	__u64 cookie = 0;
-	socklen_t size = sizeof(cookie);
-	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	socklen_t size = sizeof(*cookie);
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), rc;
 
-	if (fd >= 0 &&
-	    getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &size))
-		cookie = 0;
-	if (fd >= 0)
-		close(fd);
-	return cookie;
+	if (fd < 0)
+		return -errno;
+	rc = getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, cookie, &size) ? -errno
+									: 0;
+	close(fd);
+	return rc;
 }
 
 /* The first words of xdv_control say whose maps these are. */
 static int sign(int control)
 {
-	struct xdv_control first = {.abi = XDV_ABI, .netns = netns_cookie()};
+	struct xdv_control first = {.abi = XDV_ABI};
 	__u32 zero = 0;
+	int rc = netns_cookie(&first.netns);
 
+	if (rc)
+		return rc;
 	/* Locally administered and nobody's guess. */
 	if (getrandom(first.mac, sizeof(first.mac), 0) !=
 	    (ssize_t)sizeof(first.mac))
@@ -348,13 +381,6 @@ static int map_maps(struct xdivert *s)
 	s->occupancy = map_shared(s->queues, XDV_MAX_IFACES * XDV_MAX_QUEUES *
 						     sizeof(*s->occupancy));
 	return s->shared && s->occupancy ? 0 : -ENOMEM;
-}
-
-static void close_fd(int *fd)
-{
-	if (*fd >= 0)
-		close(*fd);
-	*fd = -1;
 }
 
 static void close_maps(struct xdivert *s)
@@ -456,20 +482,42 @@ void state_remove_idle(struct xdivert *s)
 static int open_once(struct xdivert *s, bool create)
 {
 	int err = create ? create_if_missing(s) : 0;
+	__u64 cookie;
 
 	err = err ? err : open_maps(s);
 	err = err ? err : map_maps(s);
+	err = err ? err : netns_cookie(&cookie);
 	if (err)
 		return err;
 	if (s->shared->abi != XDV_ABI)
 		return -EPROTO;
-	return s->shared->netns == netns_cookie() ? 0 : -ESTALE;
+	return s->shared->netns == cookie ? 0 : -ESTALE;
+}
+
+/* Left by a namespace of this name that is gone, unless its daemon lives. */
+static int remove_stale(struct xdivert *s)
+{
+	int err = state_lock(s);
+
+	if (!err && state_daemon_runs(s))
+		err = -EBUSY;
+	if (!err)
+		state_remove(s);
+	close_maps(s);
+	return err;
 }
 
 static int open_dir(struct xdivert *s, const char *pin_dir, bool create)
 {
 	int err = choose_dir(s, pin_dir, create);
 
+	err = err ? err : open_once(s, create);
+	if (err != -ESTALE)
+		return err;
+	if (!create)
+		return -ENOENT;
+	err = remove_stale(s);
+	err = err ? err : choose_dir(s, pin_dir, create);
 	return err ? err : open_once(s, create);
 }
 
@@ -497,6 +545,11 @@ static int explain(const struct xdivert *s, int err)
 				 "%s was made by another version of xdivert; "
 				 "detach with that one, or 'rm -r' it",
 				 s->dir);
+	case -EBUSY:
+		return error_set(err,
+				 "%s belongs to a namespace that is gone, but "
+				 "its daemon (pid %u) still runs; stop it",
+				 s->dir, s->shared ? s->shared->daemon_pid : 0);
 	case -EPERM:
 		return error_set(err,
 				 "cannot pin anything in %s; is it a bpffs?",
@@ -541,12 +594,6 @@ int xdivert_open(struct xdivert **x, const struct xdivert_open_opts *opts)
 		return error_set(-ENOMEM, "out of memory");
 	err = open_netns(s);
 	err = err ? err : open_dir(s, pin_dir, create);
-	if (err == -ESTALE) {
-		/* Left by a namespace of this name that is gone. */
-		close_maps(s);
-		state_remove(s);
-		err = open_dir(s, pin_dir, create);
-	}
 	if (err) {
 		err = explain(s, err);
 		xdivert_close(s);
@@ -579,7 +626,15 @@ static int lock_folder(const struct xdivert *s, const char *name, int how,
 
 int state_daemon_lock(const struct xdivert *s, int *fd)
 {
-	return lock_folder(s, "daemon", LOCK_EX, fd);
+	int tries, err = -EBUSY;
+
+	/* Somebody who asks whether a daemon runs has it for an instant. */
+	for (tries = 0; err == -EBUSY && tries < 50; tries++) {
+		if (tries)
+			usleep(1000);
+		err = lock_folder(s, "daemon", LOCK_EX, fd);
+	}
+	return err;
 }
 
 int state_handle_lock(const struct xdivert *s, int *fd)
@@ -592,9 +647,10 @@ pid_t xdivert_daemon(struct xdivert *x)
 	return state_daemon_runs(x) ? (pid_t)x->shared->daemon_pid : 0;
 }
 
+/* Shared, so that those who ask do not see each other. */
 bool state_daemon_runs(const struct xdivert *s)
 {
-	int fd, err = state_daemon_lock(s, &fd);
+	int fd, err = lock_folder(s, "daemon", LOCK_SH, &fd);
 
 	if (!err)
 		close(fd);

@@ -22,7 +22,11 @@ struct xdivert {
 
 /* Held while attachments or rules change. */
 int state_lock(struct xdivert *s);
+/* -EWOULDBLOCK: somebody has it. */
+int state_trylock(struct xdivert *s);
 void state_unlock(struct xdivert *s);
+/* Tell the daemon that attachments changed. */
+void state_announce(const struct xdivert *s);
 
 /* Under the lock: unpin everything and remove the folder if nothing is
  * attached and no daemon runs.

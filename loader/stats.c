@@ -11,7 +11,7 @@
 static void add(struct xdivert_stats *to, const struct xdv_stats *from)
 {
 	to->seen += from->seen;
-	to->matched += from->matched;
+	to->diverted += from->redirected - from->queue_dropped;
 	to->unserved += from->unserved;
 	to->queue_dropped += from->queue_dropped;
 	to->injected += from->injected;
@@ -22,8 +22,8 @@ static void add(struct xdivert_stats *to, const struct xdv_stats *from)
 /* The counters that nobody counts because others imply them. */
 static void derive(struct xdivert_stats *t)
 {
+	t->matched = t->diverted + t->unserved + t->queue_dropped;
 	t->unmatched = t->seen - t->matched;
-	t->diverted = t->matched - t->unserved - t->queue_dropped;
 	t->in_flight = t->injected - t->completed - t->failed;
 }
 
@@ -32,6 +32,7 @@ int stats_read(const struct xdivert *s, struct xdivert_stats *total,
 {
 	int cpus = libbpf_num_possible_cpus(), count = 0, cpu;
 	struct xdv_stats *values;
+	int64_t held;
 	__u32 key, *previous = NULL;
 
 	if (cpus < 0)
@@ -66,8 +67,10 @@ int stats_read(const struct xdivert *s, struct xdivert_stats *total,
 	total->failed +=
 		s->shared->refused + s->shared->unknown + s->shared->unpassed;
 	total->in_flight -= s->shared->unknown;
-	total->held = total->diverted + total->originated - total->injected -
-		      total->dropped;
+	held = total->diverted + total->originated - total->injected -
+	       total->dropped;
+	/* Read while it moves, a packet may seem to leave before it came. */
+	total->held = held > 0 ? held : 0;
 	return count;
 }
 

@@ -17,12 +17,13 @@
 #endif
 
 /* Changes with every struct below: two versions do not share maps. */
-#define XDV_ABI 2
+#define XDV_ABI 3
 
-#define XDV_MAX_IFACES 64
-#define XDV_MAX_QUEUES 64 /* receive queues of one interface */
-#define XDV_MAX_RULES  512
-#define XDV_NAME_LEN   32
+#define XDV_MAX_IFACES	 64
+#define XDV_MAX_QUEUES	 64 /* receive queues of one interface */
+#define XDV_MAX_RULES	 512
+#define XDV_MAX_CALLOUTS 16 /* of one rule */
+#define XDV_NAME_LEN	 32
 
 /* A UMEM frame is one element of xdv_umem. */
 #define XDV_FRAME_SIZE 4096
@@ -67,6 +68,7 @@ enum xdv_mode {
 
 /* xdv_ifaces: an attached interface, by ifindex. */
 struct xdv_iface {
+	__u64 serial; /* no two attachments share one */
 	__u32 ifindex;
 	__u32 slot; /* its rows in xdv_queues and xdv_xsks */
 	__u32 fail; /* enum xdv_fail */
@@ -75,6 +77,8 @@ struct xdv_iface {
 	__u32 dispatcher; /* 1: attached through the libxdp dispatcher */
 	__u32 prog_id;
 	char name[XDV_NAME_LEN];
+	__u8 mac[6]; /* what is not sent to it is not ours */
+	__u8 pad[2];
 };
 
 /* xdv_queues: occupancy of one receive queue. Slot * XDV_MAX_QUEUES + queue. */
@@ -91,7 +95,7 @@ XDV_SIZE(struct xdv_queue, 128);
 /* xdv_stats: per CPU, by ifindex; ifindex 0 is any target without a row. */
 struct xdv_stats {
 	__u64 seen;
-	__u64 matched;
+	__u64 redirected; /* to AF_XDP; queue_dropped is part of it */
 	__u64 unserved;
 	__u64 queue_dropped;
 	__u64 injected; /* this and the next two: towards this interface */
@@ -139,6 +143,7 @@ struct xdv_scratch {
 	__u32 start;	  /* first rule to try, by position */
 	__u32 generation; /* of the rule set that start belongs to */
 	__u32 layer;	  /* enum xdv_layer, from the FIB; valid if fib_done */
+	__u32 too_big;	  /* for the egress interface */
 	__u32 fib_done;
 	__u32 oif;
 	__u32 rule;	  /* matched: id */

@@ -84,23 +84,37 @@ static int parse(int argc, char **argv, void **state)
 	return -EINVAL;
 }
 
+/* Bytes behind a UDP datagram are not its payload. */
+static uint8_t *payload_end(const struct xdivert_packet *p,
+			    const struct xdivert_headers *h)
+{
+	const uint8_t *udp = p->data + h->transport;
+	uint8_t *end = p->data + p->len;
+	uint32_t len;
+
+	if (h->protocol != IPPROTO_UDP)
+		return end;
+	len = udp[4] << 8 | udp[5];
+	if (len < 8 || h->transport + len > p->len)
+		return end;
+	return p->data + h->transport + len;
+}
+
 static enum xdivert_verdict run(const void *state, struct xdivert_packet *p)
 {
 	const struct replace *r = state;
-	uint8_t *at, *end = p->data + p->len;
+	uint8_t *at, *end;
 	struct xdivert_headers h;
-	int changed = 0;
 
 	if (xdivert_parse(p->data, p->len, &h) || !h.payload)
 		return XDIVERT_CONTINUE;
 	at = p->data + h.payload;
+	end = payload_end(p, &h);
 	while ((at = memmem(at, end - at, r->from, r->len))) {
+		csum_edit(p->data, &h, at, r->to, r->len);
 		memcpy(at, r->to, r->len);
 		at += r->len;
-		changed = 1;
 	}
-	if (changed)
-		csum_transport(p->data, p->len, &h);
 	return XDIVERT_CONTINUE;
 }
 

@@ -28,37 +28,6 @@ struct field {
 	unsigned int offset;
 };
 
-/* The transport checksum if it is there and in use, else NULL. */
-static uint8_t *transport_sum(uint8_t *ip, const struct xdivert_headers *h)
-{
-	static const uint8_t none[2];
-	uint8_t *sum;
-
-	if (!h->transport)
-		return NULL;
-	if (h->protocol == IPPROTO_TCP)
-		return ip + h->transport + 16;
-	if (h->protocol == IPPROTO_ICMPV6)
-		return ip + h->transport + 2;
-	if (h->protocol != IPPROTO_UDP)
-		return NULL;
-	sum = ip + h->transport + 6;
-	return memcmp(sum, none, 2) ? sum : NULL;
-}
-
-static void update_transport(uint8_t *ip, const struct xdivert_headers *h,
-			     const uint8_t *from, const uint8_t *to,
-			     uint32_t len)
-{
-	uint8_t *sum = transport_sum(ip, h);
-
-	if (!sum)
-		return;
-	xdivert_checksum_update(sum, from, to, len);
-	if (h->protocol == IPPROTO_UDP && !sum[0] && !sum[1])
-		sum[0] = sum[1] = 0xff;
-}
-
 static void write_address(const struct set *s, uint8_t *ip,
 			  const struct xdivert_headers *h)
 {
@@ -67,7 +36,9 @@ static void write_address(const struct set *s, uint8_t *ip,
 
 	if ((s->family == AF_INET ? 4 : 6) != h->version)
 		return;
-	update_transport(ip, h, at, s->address, size);
+	/* ICMP's checksum covers no addresses. */
+	if (h->protocol != IPPROTO_ICMP)
+		csum_edit(ip, h, at, s->address, size);
 	memcpy(at, s->address, size);
 	if (h->version == 4)
 		csum_ipv4(ip);
@@ -105,7 +76,7 @@ static void write_port(const struct set *s, uint8_t *ip,
 	if (!h->transport)
 		return;
 	at = ip + h->transport + s->field->offset;
-	update_transport(ip, h, at, port, 2);
+	csum_edit(ip, h, at, port, 2);
 	memcpy(at, port, 2);
 }
 
@@ -123,6 +94,7 @@ static const struct field fields[] = {
 static int parse_value(struct set *s, const char *value)
 {
 	const struct field *f = s->field;
+	unsigned long number;
 	char *end;
 
 	if (!f->max) {
@@ -134,9 +106,11 @@ static int parse_value(struct set *s, const char *value)
 	}
 	if (!strcmp(f->name, "ip.dscp") && !strcmp(value, "ef"))
 		value = "46";
-	s->number = strtoul(value, &end, 0);
-	if (*value && !*end && *value != '-' && s->number >= f->min &&
-	    s->number <= f->max)
+	errno = 0;
+	number = strtoul(value, &end, 0);
+	s->number = number;
+	if (*value && !*end && *value != '-' && !errno && number >= f->min &&
+	    number <= f->max)
 		return 0;
 	return error_set(-EINVAL, "set %s: '%s' is not a number from %u to %u",
 			 f->name, value, f->min, f->max);

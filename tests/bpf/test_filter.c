@@ -300,9 +300,7 @@ static void test_loops_are_refused(void **state)
 	struct insns is = {0};
 
 	(void)state;
-	assert_int_equal(
-		filter_compile("ip6 protochain 6", &classic),
-		0);
+	assert_int_equal(filter_compile("ip6 protochain 6", &classic), 0);
 	assert_int_equal(filter_translate(&classic, &is), -ENOTSUP);
 	insns_free(&is);
 	pcap_freecode(&classic);

@@ -19,7 +19,9 @@
 #include <bpf/bpf.h>
 #include <linux/bpf.h>
 
+#include "checksum.h"
 #include "inject.h"
+#include "netdev.h"
 #include "queue.h"
 #include "state.h"
 #include "unit.h"
@@ -32,6 +34,7 @@ static struct {
 	struct xdivert_injection *h;
 	int prog;
 	uint32_t in, out;
+	uint8_t mac[6]; /* of in0 */
 } lab;
 
 struct frame {
@@ -90,6 +93,8 @@ static int set_up(void **state)
 		 getpid());
 	lab.in = if_nametoindex("in0");
 	lab.out = if_nametoindex("out0");
+	if (netdev_mac(lab.in, lab.mac))
+		return -1;
 	if (xdivert_open(&lab.x, &opts) ||
 	    xdivert_injection_create(&lab.h, lab.x, AF_UNSPEC,
 				     XDIVERT_KIND_FORWARD) ||
@@ -158,14 +163,25 @@ static void flush_rules(void)
 	assert_int_equal(xdivert_rule_flush(lab.x), 0);
 }
 
-/* hex is the whole frame from its EtherType on; "." stands for nothing. */
+/* IPv4's header checksum, where the frame is long enough to have one. */
+static void set_sum(struct frame *f)
+{
+	uint8_t *ip = f->data + 14;
+	uint32_t size = (ip[0] & 0xf) * 4;
+
+	if (f->data[12] == 8 && f->data[13] == 0 && size >= 20 &&
+	    f->len >= 14 + size)
+		csum_ipv4(ip);
+}
+
+/* hex is the frame from its EtherType on; it is addressed to in0. */
 static void from_hex(struct frame *f, const char *hex, uint32_t pad_to)
 {
-	static const uint8_t macs[12] = {2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2};
 	char byte[3] = {0};
 
 	memset(f, 0, sizeof(*f));
-	memcpy(f->data, macs, 12);
+	memcpy(f->data, lab.mac, 6);
+	f->data[6] = 2;
 	f->len = 12;
 	for (; *hex; hex++) {
 		if (*hex == ' ')
@@ -175,6 +191,7 @@ static void from_hex(struct frame *f, const char *hex, uint32_t pad_to)
 	}
 	if (f->len < pad_to)
 		f->len = pad_to;
+	set_sum(f);
 }
 
 #define IP4(len, ttl, dst)                                                     \
@@ -303,8 +320,8 @@ static void test_shapes(void **state)
 	flush_rules();
 }
 
-/* Broadcast and multicast frames are the kernel's, whatever is in them. */
-static void test_group_addresses(void **state)
+/* What is not sent to the interface's own address is not ours. */
+static void test_addresses(void **state)
 {
 	struct frame f;
 
@@ -312,9 +329,38 @@ static void test_group_addresses(void **state)
 	add_rule("all", "", "");
 	from_hex(&f, shapes[0].hex, 0);
 	assert_int_equal(run(&f, NULL), XDP_REDIRECT);
-	f.data[0] = 0x01;
+	f.data[5] ^= 1;
+	assert_int_equal(run(&f, NULL), XDP_PASS);
+	f.data[5] ^= 1;
+	f.data[0] |= 1;
 	assert_int_equal(run(&f, NULL), XDP_PASS);
 	memset(f.data, 0xff, 6);
+	assert_int_equal(run(&f, NULL), XDP_PASS);
+	flush_rules();
+}
+
+/* The kernel drops these; so it shall. */
+static void test_bad_ipv4(void **state)
+{
+	static const uint8_t sources[] = {0, 127, 224, 240, 255};
+	struct frame f;
+	size_t i;
+
+	(void)state;
+	add_rule("all", "", "");
+	from_hex(&f, shapes[0].hex, 0);
+	f.data[24] ^= 0x40;
+	assert_int_equal(run(&f, NULL), XDP_PASS);
+	for (i = 0; i < ARRAY_SIZE(sources); i++) {
+		from_hex(&f, shapes[0].hex, 0);
+		f.data[26] = sources[i];
+		set_sum(&f);
+		assert_int_equal(run(&f, NULL), XDP_PASS);
+	}
+	/* With options too. */
+	from_hex(&f, shapes[3].hex, 0);
+	assert_int_equal(run(&f, NULL), XDP_REDIRECT);
+	f.data[34] ^= 1;
 	assert_int_equal(run(&f, NULL), XDP_PASS);
 	flush_rules();
 }
@@ -350,10 +396,10 @@ static void test_rules(void **state)
 	assert_int_equal(run(&f, NULL), XDP_PASS);
 	add_rule("tcp", "tcp", "");
 	assert_int_equal(run(&f, NULL), XDP_PASS);
-	add_rule("other way", "udp", "in0");
+	add_rule("other-way", "udp", "in0");
 	assert_int_equal(run(&f, NULL), XDP_PASS);
-	add_rule("this way", "udp", "out0");
-	add_rule("too late", "udp", "");
+	add_rule("this-way", "udp", "out0");
+	add_rule("too-late", "udp", "");
 	assert_int_equal(run(&f, &meta), XDP_REDIRECT);
 	assert_int_equal(meta.rule, lab.x->shared->next_rule - 1);
 	flush_rules();
@@ -432,21 +478,33 @@ static void make_big(struct frame *f, uint32_t len)
 	from_hex(f, shapes[0].hex, 14 + len);
 	f->data[16] = len >> 8;
 	f->data[17] = len;
+	set_sum(f);
 }
 
 static void test_sizes(void **state)
 {
+	struct xdivert_stats before, after;
 	struct frame f;
 
 	(void)state;
 	add_rule("all", "", "");
 	make_big(&f, 1500);
 	assert_int_equal(run(&f, NULL), XDP_REDIRECT);
+	/* The kernel fragments it or answers: it cannot be served. */
+	make_big(&f, 1501);
+	before = stats();
+	assert_int_equal(run(&f, NULL), XDP_PASS);
+	after = stats();
+	assert_int_equal(after.unserved, before.unserved + 1);
+	sh("ip link set out0 mtu 9000");
 	make_big(&f, XDV_PACKET_MAX);
 	assert_int_equal(run(&f, NULL), XDP_REDIRECT);
-	/* More than a live frame holds cannot be served. */
+	/* More than a live frame holds. */
 	make_big(&f, XDV_PACKET_MAX + 1);
+	before = stats();
 	assert_int_equal(run(&f, NULL), XDP_PASS);
+	after = stats();
+	assert_int_equal(after.unserved, before.unserved + 1);
 	flush_rules();
 }
 
@@ -462,7 +520,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_shapes),
-		cmocka_unit_test(test_group_addresses),
+		cmocka_unit_test(test_addresses),
+		cmocka_unit_test(test_bad_ipv4),
 		cmocka_unit_test(test_truncated),
 		cmocka_unit_test(test_rules),
 		cmocka_unit_test(test_unserved),

@@ -75,7 +75,7 @@ def test_pins(lab):
             "xdv_xdp_ingress", "xdv_inject"} <= pins
     text = lab.gateway.run(["bpftool", "map", "dump", "pinned",
                             lab.gateway.pins() / "xdv_stats"]).stdout
-    for field in ("seen", "matched", "unserved", "queue_dropped", "injected",
+    for field in ("seen", "redirected", "unserved", "queue_dropped", "injected",
                   "completed", "failed"):
         assert f'"{field}": ' in text
     lab.gateway.rule("all", "udp port 53", "--do", "drop")
@@ -216,6 +216,7 @@ def test_namespace_of_the_same_name(lab):
         done = subprocess.run([*enter, "status"], text=True,
                               capture_output=True)
         failure(done, "not ready")
+        subprocess.run([*enter, "detach", "--all"], check=True)
     finally:
         subprocess.run(["ip", "netns", "del", "xdsame"], check=True)
     assert not os.path.exists("/sys/fs/bpf/xdivert/xdsame")

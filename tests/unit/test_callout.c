@@ -58,7 +58,8 @@ static void test_parse(void **state)
 		rc = xdivert_callout_parse(words[i].text, &callout);
 		if (words[i].error) {
 			assert_int_equal(rc, -EINVAL);
-			assert_non_null(strstr(xdivert_error(), words[i].error));
+			assert_non_null(
+				strstr(xdivert_error(), words[i].error));
 		} else {
 			assert_int_equal(rc, 0);
 			xdivert_callout_free(callout);
@@ -76,8 +77,7 @@ static void test_too_long(void **state)
 	memcpy(text, "replace ", 8);
 	text[1500] = ' ';
 	text[sizeof(text) - 1] = 0;
-	assert_int_equal(xdivert_callout_parse(text, &callout),
-			 -EINVAL);
+	assert_int_equal(xdivert_callout_parse(text, &callout), -EINVAL);
 }
 
 static struct xdivert_callout *make(const char *text)
