@@ -3,8 +3,8 @@
 make demo: curl fetches a page through a gateway where xdivert rewrites it.
 Every claim that is printed is checked; the exit status tells.
 """
+import os
 import pathlib
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -26,7 +26,7 @@ def step(text):
 
 def show(host, *words):
     """Run a command of the tool as a user would, and show both."""
-    line = shlex.join(words)
+    line = " ".join(f'"{w}"' if " " in w else w for w in words)
     print(f"# xdivert {line}")
     done = host.xdivert(*words)
     print(done.stdout, end="")
@@ -77,6 +77,7 @@ def demo(lab, folder):
              "--do", "replace 'from the server' 'from a callout!'")
         show(gateway, "rule", "add", "voice", "--filter", "icmp",
              "--iif", "g0", "--do", "set ip.dscp 46")
+        print("# xdivert run &")
         gateway.daemon()
         assert show(gateway, "status").count("1 of 1 queues served") == 2
 
@@ -111,6 +112,8 @@ def demo(lab, folder):
 
 
 def main():
+    if os.geteuid():
+        sys.exit("demo: run it as root: sudo make demo")
     lab = Lab()
     try:
         with tempfile.TemporaryDirectory() as folder:
