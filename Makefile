@@ -4,6 +4,8 @@ CLANG ?= clang
 BPFTOOL ?= $(firstword $(wildcard /usr/sbin/bpftool) bpftool)
 PYTHON ?= /usr/bin/python3
 PREFIX ?= /usr/local
+VERSION := 0.1.0
+SONAME := libxdivert.so.0
 B := build
 V ?= 0
 Q := $(if $(filter 1,$(V)),,@)
@@ -11,33 +13,53 @@ say = $(if $(filter 1,$(V)),,@printf '  %-8s %s\n' $(1) $(2))
 
 CFLAGS ?= -O2 -g
 ALL_CFLAGS := -std=gnu11 -Wall -Wextra -Werror -D_GNU_SOURCE -Iinclude -Iloader -Itests/unit \
-	-I$(B) -MMD -MP $(CFLAGS)
+	-I$(B) -MMD -MP -fvisibility=hidden -DXDIVERT_VERSION='"$(VERSION)"' $(CFLAGS)
 BPF_CFLAGS := -target bpf -mcpu=v3 -O2 -g -Wall -Wextra -Werror \
 	-Wno-unused-parameter -Wno-missing-declarations -D__bpf__ -I. -Iinclude -Ibpf \
 	-idirafter /usr/include/$(shell uname -m)-linux-gnu
-LIBS := -lxdp -lbpf -lpcap -lmnl -lcjson -lcap-ng -lsystemd -lelf -lz
+LIB_LIBS := -lxdp -lbpf -lpcap -lmnl -lelf -lz -lpthread
+LIBS := $(LIB_LIBS) -lcjson -lcap-ng -lsystemd
 
 MAIN := loader/main.c $(wildcard loader/cmd_*.c) loader/daemon.c loader/show.c
 LIB := $(filter-out $(MAIN),$(wildcard loader/*.c)) $(wildcard loader/callouts/*.c)
 LIB_OBJ := $(LIB:%.c=$(B)/%.o)
 MAIN_OBJ := $(MAIN:%.c=$(B)/%.o)
 SKELS := $(B)/xdp_ingress.skel.h $(B)/inject.skel.h
-C_TESTS := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/unit/test_*.c tests/bpf/test_*.c))
+C_TESTS := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/unit/test_*.c tests/bpf/test_*.c \
+	tests/contract/test_*.c))
 
-DEPS := clang llvm gcc make pkg-config libbpf-dev libxdp-dev bpftool libpcap-dev \
+DEPS := clang llvm gcc g++ make pkg-config libbpf-dev libxdp-dev bpftool libpcap-dev \
 	libmnl-dev libcjson-dev libcap-ng-dev libsystemd-dev libelf-dev zlib1g-dev \
 	libcmocka-dev iproute2 ethtool tcpdump curl python3 python3-pytest \
 	python3-scapy iputils-ping util-linux procps
 
-.PHONY: all deps check check-unit check-net demo install clean help regen
+.PHONY: all deps check check-unit check-net demo install uninstall clean help regen
 .DELETE_ON_ERROR:
 .SECONDARY:
 
-all: $(B)/xdivert ## build build/xdivert (the default)
+all: $(B)/xdivert $(B)/libxdivert.so $(B)/xdivert.pc ## build/xdivert and the library
 
-$(B)/xdivert: $(MAIN_OBJ) $(LIB_OBJ)
+# The command sees nothing of the library but its public functions.
+$(B)/xdivert: $(MAIN_OBJ) $(B)/libxdivert.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS) -o $@ $^ $(LDFLAGS) $(LIBS)
+
+$(B)/libxdivert.a: $(LIB_OBJ)
+	$(call say,AR,$@)
+	$(Q)rm -f $@
+	$(Q)$(LD) -r -o $(B)/libxdivert.o $^
+	$(Q)objcopy --wildcard --keep-global-symbol='xdivert_*' $(B)/libxdivert.o
+	$(Q)$(AR) rcs $@ $(B)/libxdivert.o
+
+$(B)/libxdivert.so: $(LIB_OBJ) loader/libxdivert.map
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS) -shared -Wl,-soname,$(SONAME) -Wl,-z,defs \
+		-Wl,--version-script=loader/libxdivert.map -o $@ $(LIB_OBJ) \
+		$(LDFLAGS) $(LIB_LIBS)
+	$(Q)ln -sf libxdivert.so $(B)/$(SONAME)
+
+$(B)/xdivert.pc: loader/xdivert.pc.in Makefile
+	$(Q)sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' $< > $@
 
 $(B)/%.o: %.c | $(SKELS)
 	$(call say,CC,$@)
@@ -63,10 +85,14 @@ $(B)/%.skel.h: $(B)/%.linked.o
 regen: ## regenerate vmlinux.h from the running kernel's BTF
 	$(PYTHON) bpf/gen-vmlinux.py
 
+# The contract's tests share a topology.
+$(B)/tests/contract/%: EXTRA = tests/contract/lab.c
+$(B)/tests/contract/test_contract: tests/contract/lab.c tests/contract/lab.h
+
 $(B)/tests/%: tests/%.c $(LIB_OBJ)
 	$(call say,TEST-CC,$@)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $< $(LIB_OBJ) $(LDFLAGS) -lcmocka $(LIBS)
+	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $< $(EXTRA) $(LIB_OBJ) $(LDFLAGS) -lcmocka $(LIBS)
 
 deps: ## install what is missing (Debian packages)
 	@dpkg-query -W -f '$${db:Status-Status}\n' $(DEPS) 2>/dev/null | \
@@ -80,7 +106,7 @@ check: deps ## all tests (root)
 check-unit: $(C_TESTS)
 	@for t in $^; do echo "== $$t"; $$t || exit 1; done
 
-check-net: $(B)/xdivert
+check-net: all
 	@$(PYTHON) -m pytest -q -p no:cacheprovider tests/net
 
 demo: deps ## the main job on real traffic, in namespaces (root)
@@ -89,6 +115,19 @@ demo: deps ## the main job on real traffic, in namespaces (root)
 
 install: all ## DESTDIR= PREFIX=/usr/local
 	install -D -m 755 $(B)/xdivert $(DESTDIR)$(PREFIX)/sbin/xdivert
+	install -D -m 755 $(B)/libxdivert.so $(DESTDIR)$(PREFIX)/lib/libxdivert.so.$(VERSION)
+	ln -sf libxdivert.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/$(SONAME)
+	ln -sf $(SONAME) $(DESTDIR)$(PREFIX)/lib/libxdivert.so
+	install -D -m 644 $(B)/libxdivert.a $(DESTDIR)$(PREFIX)/lib/libxdivert.a
+	install -D -m 644 include/xdivert.h $(DESTDIR)$(PREFIX)/include/xdivert.h
+	install -D -m 644 include/xdivert/abi.h $(DESTDIR)$(PREFIX)/include/xdivert/abi.h
+	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' loader/xdivert.pc.in | \
+		install -D -m 644 /dev/stdin $(DESTDIR)$(PREFIX)/lib/pkgconfig/xdivert.pc
+
+uninstall: ## what install put there
+	cd $(DESTDIR)$(PREFIX) && rm -f sbin/xdivert lib/libxdivert.* \
+		include/xdivert.h include/xdivert/abi.h lib/pkgconfig/xdivert.pc
+	-rmdir $(DESTDIR)$(PREFIX)/include/xdivert
 
 clean: ## remove build/
 	rm -rf $(B)

@@ -8,6 +8,6 @@ int cmd_version(int argc, char **argv)
 	if (argc != 1)
 		return fail(EXIT_USAGE, "version: '%s' is not an option",
 			    argv[1]);
-	puts("xdivert 0.1.0");
+	puts("xdivert " XDIVERT_VERSION);
 	return 0;
 }

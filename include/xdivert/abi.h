@@ -9,11 +9,16 @@
 #define XDIVERT_ABI_H
 
 #ifndef __bpf__
-#include <assert.h>
 #include <linux/types.h>
+#endif
+
+#ifdef __cplusplus
 #define XDV_SIZE(type, size) static_assert(sizeof(type) == (size), #type)
-#else
+#elif __STDC_VERSION__ >= 201112L
 #define XDV_SIZE(type, size) _Static_assert(sizeof(type) == (size), #type)
+#else
+#define XDV_SIZE(type, size)                                                   \
+	extern char xdv_size_is_right[sizeof(type) == (size) ? 1 : -1]
 #endif
 
 /* Changes with every struct below: two versions do not share maps. */

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The installed library: what it exports, who can build against it, and the
+examples on real packets.
+"""
+import os
+import pathlib
+import re
+import subprocess
+import time
+
+import pytest
+
+from packets import IP, UDP, Ether, Path, udp
+
+ROOT = pathlib.Path(__file__).parents[2]
+EXAMPLES = sorted((ROOT / "examples").glob("*.c"))
+
+
+def run(*words, **kwargs):
+    done = subprocess.run([str(w) for w in words], text=True,
+                          capture_output=True, **kwargs)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def prefix(tmp_path_factory):
+    """make install into a folder of its own."""
+    folder = tmp_path_factory.mktemp("prefix")
+    environment = {k: v for k, v in os.environ.items()
+                   if not k.startswith("MAKE") and k != "MFLAGS"}
+    run("make", "-C", ROOT, "install", f"PREFIX={folder}", env=environment)
+    return folder
+
+
+def flags(prefix, *words):
+    return run("pkg-config", *words, "xdivert", env={
+        **os.environ, "PKG_CONFIG_PATH": str(prefix / "lib/pkgconfig")}).split()
+
+
+@pytest.fixture(scope="module")
+def programs(prefix, tmp_path_factory):
+    """The examples, built against what was installed and nothing else."""
+    folder = tmp_path_factory.mktemp("examples")
+    for source in EXAMPLES:
+        run("gcc", "-Wall", "-Wextra", "-Werror", source, "-o",
+            folder / source.stem, *flags(prefix, "--cflags", "--libs"),
+            f"-Wl,-rpath,{prefix}/lib", cwd=folder)
+    return folder
+
+
+def declared():
+    header = (ROOT / "include" / "xdivert.h").read_text()
+    return set(re.findall(r"XDIVERT_API[^;(]*?\b(xdivert_\w+)\(",
+                          header.replace("\n", " ")))
+
+
+def test_exports_what_the_header_declares(prefix):
+    names = run("nm", "-D", "--defined-only", prefix / "lib/libxdivert.so")
+    exported = {line.split()[2].split("@")[0] for line in names.splitlines()}
+    exported.discard("XDIVERT_0.1")
+    assert exported == declared()
+    assert all("@@XDIVERT_0.1" in line or " A " in line
+               for line in names.splitlines())
+    static = run("nm", "-g", "--defined-only", prefix / "lib/libxdivert.a")
+    exported = {line.split()[2] for line in static.splitlines()
+                if len(line.split()) == 3}
+    assert exported == declared()
+
+
+def test_header_in_cxx_and_c(prefix, tmp_path):
+    for name, compiler in (("a.c", ["gcc", "-std=c99", "-pedantic"]),
+                           ("a.cc", ["g++", "-std=c++11"]),
+                           ("b.cc", ["g++", "-std=c++20"])):
+        source = tmp_path / name
+        source.write_text("#include <xdivert.h>\n"
+                          "int main(void) { return !!xdivert_error; }\n")
+        run(*compiler, "-Wall", "-Wextra", source, "-o", tmp_path / "a",
+            *flags(prefix, "--cflags", "--libs"))
+
+
+def test_examples_are_short():
+    assert len(EXAMPLES) == 3
+    for source in EXAMPLES:
+        assert len(source.read_text().splitlines()) <= 60, source
+
+
+class Program:
+    def __init__(self, gateway, *words):
+        self.process = gateway.start(list(words), text=True,
+                                     stdout=subprocess.PIPE)
+        assert self.process.stdout.readline() == "ready\n"
+
+    def __enter__(self):
+        return self.process
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+def test_example_passthru(lab, programs):
+    lab.gateway.xdivert("attach", "g0")
+    lab.gateway.rule("all", "udp")
+    path = Path(lab)
+    with Program(lab.gateway, programs / "passthru") as program:
+        path.expect(udp("absorbed-cloned!"), udp("absorbed-cloned!", ttl=63))
+        assert "handed to the device" in program.stdout.readline()
+        stats = lab.gateway.settled()
+        # The clone went out; the original was dropped.
+        assert (stats["diverted"], stats["originated"], stats["injected"],
+                stats["dropped"]) == (1, 1, 1, 1)
+
+
+def test_example_dns_rewriter(lab, programs):
+    from scapy.layers.dns import DNS, DNSQR, DNSRR
+    lab.gateway.xdivert("attach", "g0")
+    lab.gateway.rule("dns", "udp src port 53")
+    path = Path(lab)
+
+    def answer(address, ttl):
+        return IP(src="10.0.1.2", dst="10.0.2.2", ttl=ttl) / \
+            UDP(sport=53, dport=4000) / DNS(
+                id=9, qr=1, qd=DNSQR(qname="a.example"),
+                an=DNSRR(rrname="a.example", rdata=address))
+    with Program(lab.gateway, programs / "dns_rewriter", "192.0.2.1",
+                 "10.9.8.7"):
+        path.expect(answer("192.0.2.1", 64), answer("10.9.8.7", 63))
+        path.expect(answer("192.0.2.2", 64), answer("192.0.2.2", 63))
+
+
+def test_example_hold(lab, programs):
+    lab.gateway.xdivert("attach", "g0")
+    lab.gateway.rule("all", "udp")
+    path = Path(lab)
+    with Program(lab.gateway, programs / "hold", "g1"):
+        start = time.monotonic()
+        path.send(udp("held-for-a-while"))
+        frame = path.arrives(b"held-for-a-while")
+        assert frame and 1 <= time.monotonic() - start < 4
+        assert lab.gateway.settled()["completed"] == 1
+
+
+def test_a_loop_is_not_edited_twice(lab):
+    """What the daemon injected and sees again goes on unedited, counted."""
+    lab.gateway.xdivert("attach", "g0")
+    lab.gateway.rule("edit", "udp", "--do", "replace aaaa aaab")
+    lab.gateway.daemon()
+    path = Path(lab)
+    path.send(udp("a-loop: aaaa aaaa"))
+    frame = path.arrives(b"a-loop: aaab aaab")
+    assert frame
+    # The same packet comes in again, as a hairpin would bring it.
+    path.client.send(Ether(**path.to_gateway) / IP(frame[14:]))
+    again = path.arrives(b"a-loop: aaab aaab")
+    assert again[22] == 62
+    assert lab.gateway.settled()["returned"] == 1
+    # A fresh one of the same bytes is edited as the first was.
+    path.send(udp("a-loop: aaaa aaaa"))
+    assert path.arrives(b"a-loop: aaab aaab")
+    assert lab.gateway.settled()["returned"] == 1
+
+
+@pytest.mark.parametrize("mode", ["native", "generic"])
+def test_layer_receive(lab, mode):
+    """A request to this host is edited on its way in; the server answers."""
+    import socket
+    lab.gateway.xdivert("attach", "g0", "--mode", mode)
+    lab.gateway.rule("in", "udp dst port 7777", "--layer", "receive", "--do",
+                     "replace cold warm")
+    lab.gateway.daemon()
+    with lab.gateway.inside():
+        server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        server.bind(("10.0.1.1", 7777))
+    with lab.client.inside():
+        client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    for s in (server, client):
+        s.settimeout(5)
+    client.sendto(b"it is cold", ("10.0.1.1", 7777))
+    text, sender = server.recvfrom(100)
+    assert text == b"it is warm" and sender[0] == "10.0.1.2"
+    server.sendto(b"so it is", sender)
+    assert client.recv(100) == b"so it is"
+    server.close()
+    client.close()
+    stats = lab.gateway.settled()
+    assert (stats["matched"], stats["completed"]) == (1, 1)
