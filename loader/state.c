@@ -150,11 +150,15 @@ static int choose_dir(struct xdivert *s, const char *pin_dir, bool create)
 
 	if (!pin_dir)
 		pin_dir = getenv("XDIVERT_PIN_DIR");
-	if (pin_dir && *pin_dir)
-		snprintf(parent, sizeof(s->root), "%s", pin_dir);
+	if (!pin_dir || !*pin_dir)
+		pin_dir = BPFFS "/xdivert";
+	/* The usual place may be hidden, or not be mounted yet. */
+	if (!strncmp(pin_dir, BPFFS "/", sizeof(BPFFS)))
+		snprintf(parent, sizeof(s->root), "%s%s",
+			 bpffs(path, sizeof(path)),
+			 pin_dir + sizeof(BPFFS) - 1);
 	else
-		snprintf(parent, sizeof(s->root), "%s/xdivert",
-			 bpffs(path, sizeof(path)));
+		snprintf(parent, sizeof(s->root), "%s", pin_dir);
 	compartment_name(name, sizeof(name));
 	if (snprintf(s->dir, sizeof(s->dir), "%s/%s", parent, name) >=
 	    (int)sizeof(s->dir))
