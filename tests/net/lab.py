@@ -21,6 +21,8 @@ import subprocess
 import time
 
 XDIVERT = pathlib.Path(__file__).resolve().parents[2] / "build" / "xdivert"
+PIN_DIR = pathlib.Path(os.environ.get("XDIVERT_PIN_DIR",
+                                      "/sys/fs/bpf/xdivert"))
 CLONE_NEWNET = 0x40000000
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -166,7 +168,7 @@ class Gateway(Host):
         return self.daemons[-1]
 
     def pins(self):
-        return pathlib.Path("/sys/fs/bpf/xdivert") / self.name
+        return PIN_DIR / self.name
 
     def stats(self):
         return json.loads(self.xdivert("stats", "--json").stdout)
