@@ -86,8 +86,8 @@ regen: ## regenerate vmlinux.h from the running kernel's BTF
 	$(PYTHON) bpf/gen-vmlinux.py
 
 # The contract's tests share a topology.
-$(B)/tests/contract/%: EXTRA = tests/contract/lab.c
-$(B)/tests/contract/test_contract: tests/contract/lab.c tests/contract/lab.h
+$(B)/tests/contract/%: EXTRA = tests/contract/lab.c tests/contract/tally.c
+$(filter $(B)/tests/contract/%,$(C_TESTS)): $(wildcard tests/contract/lab.* tests/contract/tally.*)
 
 $(B)/tests/%: tests/%.c $(LIB_OBJ)
 	$(call say,TEST-CC,$@)

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* What completions say: contract C05, C12, C24, C27. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "tally.h"
+#include "unit.h"
+
+static void test_C05_context(void **state)
+{
+	struct xdivert_injection *h = create(AF_UNSPEC, BOTH);
+	struct xdv_completion list[8];
+	struct tally t = {0};
+	uint64_t seen = 0, before = 0;
+	int n;
+
+	(void)state;
+	while ((n = xdivert_completions(lab.x, &before, list, 8, NULL)) > 0)
+		seen = before;
+	assert_int_equal(inject(h, &plain, lab.w0, &t), 0);
+	xdivert_dispatch(h, 0);
+	assert_int_equal(t.last.context, 77);
+	assert_int_equal(xdivert_completions(lab.x, &seen, list, 8, NULL), 1);
+	assert_int_equal(list[0].context, 77);
+	xdivert_injection_destroy(h, -1);
+}
+
+static void test_C12_exactly_once_with_status(void **state)
+{
+	struct xdivert_injection *h = create(AF_UNSPEC, BOTH);
+	struct tally t = {0};
+
+	(void)state;
+	assert_int_equal(inject(h, &plain, lab.w0, &t), 0);
+	xdivert_dispatch(h, 0);
+	assert_int_equal(t.called, 1);
+	assert_int_equal(t.last.status, 0);
+	assert_int_equal(t.last.engine, XDV_ENGINE_LIVE);
+	assert_true(t.last.completed >= t.last.submitted);
+	assert_int_equal(inject(h, &plain, 9999, &t), 0);
+	xdivert_dispatch(h, 0);
+	assert_int_equal(t.called, 2);
+	assert_int_equal(t.last.status, -ENODEV);
+	assert_int_equal(xdivert_dispatch(h, 0), 0);
+	assert_int_equal(t.called, 2);
+	xdivert_injection_destroy(h, -1);
+	assert_int_equal(t.called, 2);
+	check_books();
+}
+
+static void test_C24_reasons(void **state)
+{
+	static const struct udp silent = {.family = 4,
+					  .from_net = 1,
+					  .from = 1,
+					  .to_net = 2,
+					  .to = 99,
+					  .text = "x"};
+	struct xdivert_injection *h = create(AF_UNSPEC, BOTH);
+	struct tally t = {0};
+
+	(void)state;
+	assert_int_equal(inject(h, &silent, lab.w0, &t), 0);
+	xdivert_dispatch(h, 0);
+	assert_int_equal(t.last.status, -EHOSTUNREACH);
+	assert_string_equal(xdivert_reason_name(t.last.reason), "FIB_NO_NEIGH");
+	sh("ip link set w0 down");
+	assert_int_equal(inject(h, &plain, lab.w0, &t), 0);
+	xdivert_dispatch(h, 0);
+	assert_int_equal(t.last.status, -ENETDOWN);
+	assert_string_equal(xdivert_reason_name(t.last.reason), "DEVICE_DOWN");
+	lab_neighbours();
+	xdivert_injection_destroy(h, -1);
+	check_books();
+}
+
+/* A million with whatever happens to the target: one completion each. */
+static void test_C27_a_million(void **state)
+{
+	enum { TOTAL = 1000000, BATCH = 500 };
+	struct xdivert_injection *h = create(AF_UNSPEC, BOTH);
+	struct xdivert_stats before, after;
+	struct tally t = {0};
+	unsigned int seed = 27;
+	char name[48];
+	uint32_t id = 0;
+	int i, ok = 0;
+
+	(void)state;
+	xdivert_stats_read(lab.x, &before, NULL, 0);
+	snprintf(name, sizeof(name), "%s-y", lab.far);
+	for (i = 0; i < TOTAL; i++) {
+		struct xdivert_packet *p = lab_packet(h, &plain);
+		uint32_t target = rand_r(&seed) % 16 ? lab.w0 : 9999;
+		int rc;
+
+		rc = xdivert_inject_forward_async(h, i, 0, AF_INET,
+						  rand_r(&seed) % 512 ? 0 : id,
+						  target, p, completed, &t);
+		if (rc)
+			xdivert_packet_free(p);
+		else
+			ok++;
+		if (i % BATCH)
+			continue;
+		xdivert_dispatch(h, 0);
+		assert_int_equal(t.called, ok);
+		switch (i / BATCH % 100) {
+		case 10:
+			sh("ip link set w0 down");
+			break;
+		case 20:
+			sh("ip link set w0 up");
+			break;
+		case 30:
+			sh("ip neigh del 10.2.0.2 dev w0 2>/dev/null || true");
+			break;
+		case 40:
+			sh("ip neigh replace 10.2.0.2 lladdr 02:00:00:00:00:01"
+			   " dev w0 nud permanent");
+			break;
+		case 50:
+			sh("ip netns add %s", name);
+			xdivert_compartment_find(name, &id);
+			break;
+		case 70:
+			sh("ip netns del %s", name);
+			break;
+		}
+	}
+	xdivert_injection_destroy(h, -1);
+	lab_neighbours();
+	drain_wire(lab.wire_w);
+	assert_int_equal(t.called, ok);
+	assert_true(t.ok > TOTAL / 4 && t.failed > TOTAL / 20);
+	xdivert_stats_read(lab.x, &after, NULL, 0);
+	assert_int_equal(after.completed - before.completed, t.ok);
+	assert_int_equal(after.failed - before.failed, t.failed);
+	check_books();
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_C05_context),
+		cmocka_unit_test(test_C12_exactly_once_with_status),
+		cmocka_unit_test(test_C24_reasons),
+		cmocka_unit_test(test_C27_a_million),
+	};
+
+	return cmocka_run_group_tests_name("completions", tests, lab_open,
+					   lab_close);
+}

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* Initiating an injection, and refusing to: contract C06, C07, C11, C13 to C15.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "tally.h"
+#include "unit.h"
+
+static void test_C11_initiated_not_sent(void **state)
+{
+	struct xdivert_injection *h = create(AF_UNSPEC, BOTH);
+	struct tally t = {0};
+
+	(void)state;
+	drain_wire(lab.wire_w);
+	assert_int_equal(inject(h, &plain, lab.w0, &t), 0);
+	expect_nothing_on(lab.wire_w, "contract");
+	assert_int_equal(t.called, 0);
+	assert_int_equal(xdivert_dispatch(h, 0), 1);
+	expect_on(lab.wire_w, "contract");
+	xdivert_injection_destroy(h, -1);
+}
+
+static void test_C13_argument(void **state)
+{
+	struct xdivert_injection *h = create(AF_UNSPEC, BOTH);
+	struct xdivert_packet *p = lab_packet(h, &plain);
+
+	(void)state;
+	/* Nobody to call: the library frees the packet. */
+	assert_int_equal(xdivert_inject_forward_async(h, 0, 0, AF_INET, 0,
+						      lab.w0, p, NULL, NULL),
+			 0);
+	assert_int_equal(xdivert_dispatch(h, 0), 1);
+	assert_int_equal(xdivert_injection_destroy(h, -1), 0);
+	check_books();
+}
+
+/* C06, C07, C14, C15: initiation fails, nobody is called, the packet is still
+ * ours.
+ */
+static void test_C14_errors_of_initiation(void **state)
+{
+	struct xdivert_injection *h = create(AF_UNSPEC, XDIVERT_KIND_FORWARD);
+	static const struct udp six = {.family = 6,
+				       .from_net = 1,
+				       .from = 1,
+				       .to_net = 2,
+				       .to = 2,
+				       .text = "six"};
+	const struct {
+		const char *row;
+		const struct udp *u;
+		uint32_t flags;
+		int family;
+		uint32_t compartment;
+		int rc;
+	} cases[] = {
+		{"C06", &plain, 1, AF_INET, 0, -EINVAL},
+		{"C06", &plain, 0x80000000, AF_INET, 0, -EINVAL},
+		{"C07", &plain, 0, AF_UNIX, 0, -EAFNOSUPPORT},
+		{"C07", &plain, 0, AF_UNSPEC, 0, -EAFNOSUPPORT},
+		{"C07", &plain, 0, AF_INET6, 0, -EINVAL},
+		{"C07", &six, 0, AF_INET, 0, -EINVAL},
+		{"C08", &plain, 0, AF_INET, 1, -ENOTCONN},
+	};
+	struct xdivert_packet *p;
+	struct tally t = {0};
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < ARRAY_SIZE(cases); i++) {
+		p = lab_packet(h, cases[i].u);
+		print_message("%s\n", cases[i].row);
+		assert_int_equal(xdivert_inject_forward_async(
+					 h, 0, cases[i].flags, cases[i].family,
+					 cases[i].compartment, lab.w0, p,
+					 completed, &t),
+				 cases[i].rc);
+		assert_true(*xdivert_error());
+		xdivert_packet_free(p);
+	}
+	assert_int_equal(xdivert_dispatch(h, 0), 0);
+	assert_int_equal(t.called, 0);
+	assert_int_equal(xdivert_injection_destroy(h, -1), 0);
+	check_books();
+}
+
+static void test_C15_too_many_pending(void **state)
+{
+	struct xdivert_injection *h = create(AF_UNSPEC, BOTH);
+	struct tally t = {0};
+	int i;
+
+	(void)state;
+	for (i = 0; i < XDIVERT_PENDING_MAX; i++)
+		assert_int_equal(inject(h, &plain, lab.w0, &t), 0);
+	assert_int_equal(inject(h, &plain, lab.w0, &t), -ENOBUFS);
+	assert_int_equal(xdivert_dispatch(h, 0), XDIVERT_PENDING_MAX);
+	assert_int_equal(t.called, XDIVERT_PENDING_MAX);
+	assert_int_equal(inject(h, &plain, lab.w0, &t), 0);
+	xdivert_injection_destroy(h, -1);
+	check_books();
+}
+
+static void test_C15_malformed_packets(void **state)
+{
+	static const uint8_t bad[][20] = {
+		{0x45, 0, 0, 21}, {0x45, 0, 0, 19}, {0x44, 0, 0, 20},
+		{0x46, 0, 0, 20}, {0x55, 0, 0, 20}, {0},
+	};
+	struct xdivert_injection *h = create(AF_UNSPEC, BOTH);
+	struct xdivert_packet *p;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < ARRAY_SIZE(bad); i++) {
+		p = xdivert_packet_alloc(h, 20);
+		memcpy(xdivert_packet_data(p), bad[i], 20);
+		assert_int_equal(xdivert_inject_forward_async(h, 0, 0, AF_INET,
+							      0, lab.w0, p,
+							      NULL, NULL),
+				 -EINVAL);
+		xdivert_packet_free(p);
+	}
+	p = xdivert_packet_alloc(h, 0);
+	assert_int_equal(xdivert_inject_forward_async(h, 0, 0, AF_INET, 0,
+						      lab.w0, p, NULL, NULL),
+			 -EINVAL);
+	xdivert_packet_free(p);
+	assert_null(xdivert_packet_alloc(h, XDIVERT_PACKET_MAX + 1));
+	assert_int_equal(xdivert_injection_destroy(h, -1), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_C11_initiated_not_sent),
+		cmocka_unit_test(test_C13_argument),
+		cmocka_unit_test(test_C14_errors_of_initiation),
+		cmocka_unit_test(test_C15_too_many_pending),
+		cmocka_unit_test(test_C15_malformed_packets),
+	};
+
+	return cmocka_run_group_tests_name("initiation", tests, lab_open,
+					   lab_close);
+}
