@@ -31,8 +31,9 @@
  *   -ENOBUFS       the device's queue is full
  *   -EMSGSIZE      longer than the interface's MTU
  *   -EHOSTUNREACH  the next hop's neighbour is not resolved (resolution has
- *                  been started), or an unreachable route
- *   -ENETUNREACH   no route through this interface, or a blackhole
+ *                  been started)
+ *   -ENETUNREACH   no route through this interface, or one that says
+ *                  blackhole or unreachable
  *   -EACCES        a prohibit route
  *   -ETIME         TTL or hop limit ends here
  *   -ENOTCONN      the compartment has gone meanwhile

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* Every status that a completion can have, from the real thing: contract C15.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <bpf/libbpf.h>
+#include <linux/if_tun.h>
+
+#include "inject.h"
+#include "inject.skel.h"
+#include "tally.h"
+#include "unit.h"
+
+static const struct udp nowhere = {.family = 4,
+				   .from_net = 1,
+				   .from = 1,
+				   .to_net = 9,
+				   .to = 2,
+				   .text = "nowhere"};
+
+/* The completion of one injection, however long it takes. */
+static int status_of(struct xdivert_injection *h, const struct udp *u,
+		     uint32_t ifindex)
+{
+	struct tally t = {0};
+
+	assert_int_equal(inject(h, u, ifindex, &t), 0);
+	while (!t.called)
+		assert_true(xdivert_dispatch(h, 10000) > 0);
+	return t.last.status;
+}
+
+static struct xdivert_injection *handle;
+
+static int one_handle(void **state)
+{
+	if (lab_open(state))
+		return -1;
+	handle = create(AF_UNSPEC, BOTH);
+	return 0;
+}
+
+static int no_handle(void **state)
+{
+	check_books();
+	return xdivert_injection_destroy(handle, -1) ? -1 : lab_close(state);
+}
+
+static void test_C15_taken(void **state)
+{
+	(void)state;
+	assert_int_equal(status_of(handle, &plain, lab.w0), 0);
+}
+
+static void test_C15_no_such_interface(void **state)
+{
+	(void)state;
+	assert_int_equal(status_of(handle, &plain, 9999), -ENODEV);
+}
+
+static void test_C15_interface_down(void **state)
+{
+	(void)state;
+	sh("ip link set w0 down");
+	assert_int_equal(status_of(handle, &plain, lab.w0), -ENETDOWN);
+	lab_neighbours();
+}
+
+static void test_C15_routes(void **state)
+{
+	(void)state;
+	assert_int_equal(status_of(handle, &nowhere, lab.w0), -ENETUNREACH);
+	sh("ip route add blackhole 10.9.0.0/24");
+	assert_int_equal(status_of(handle, &nowhere, lab.w0), -ENETUNREACH);
+	sh("ip route del blackhole 10.9.0.0/24");
+	sh("ip route add prohibit 10.9.0.0/24");
+	assert_int_equal(status_of(handle, &nowhere, lab.w0), -EACCES);
+	sh("ip route del prohibit 10.9.0.0/24");
+	sh("ip route add unreachable 10.9.0.0/24");
+	assert_int_equal(status_of(handle, &nowhere, lab.w0), -ENETUNREACH);
+	sh("ip route del unreachable 10.9.0.0/24");
+}
+
+/* A veth whose peer is down. */
+static void test_C15_peer_down(void **state)
+{
+	int status;
+
+	(void)state;
+	sh("nsenter --net=/run/netns/%s ip link set w1 down", lab.far);
+	status = status_of(handle, &plain, lab.w0);
+	sh("nsenter --net=/run/netns/%s ip link set w1 up", lab.far);
+	lab_neighbours();
+	assert_true(status == -ENXIO || status == -ENETDOWN);
+}
+
+/* A tap that nobody reads holds what its queue holds. */
+static void test_C15_queue_full(void **state)
+{
+	static const struct udp tapped = {.family = 4,
+					  .from_net = 8,
+					  .from = 1,
+					  .to_net = 8,
+					  .to = 2,
+					  .text = "tapped"};
+	struct ifreq ifr = {.ifr_name = "tap0",
+			    .ifr_flags = IFF_TAP | IFF_NO_PI};
+	int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC), i, full = 0;
+	uint32_t ifindex;
+
+	(void)state;
+	assert_int_equal(ioctl(fd, TUNSETIFF, &ifr), 0);
+	sh("ip link set tap0 txqueuelen 4 up; ip addr add 10.8.0.1/24 dev tap0;"
+	   "ip neigh replace 10.8.0.2 lladdr 02:00:00:00:00:08 dev tap0"
+	   " nud permanent");
+	ifindex = if_nametoindex("tap0");
+	for (i = 0; i < 20; i++)
+		full += status_of(handle, &tapped, ifindex) == -ENOBUFS;
+	close(fd);
+	assert_true(full > 0 && full < 20);
+}
+
+/* What is in the frame when it is sent counts, not what was checked. */
+static void test_C15_spoilt_after_initiation(void **state)
+{
+	struct xdivert_packet *p = lab_packet(handle, &plain);
+	struct tally t = {0};
+
+	(void)state;
+	assert_int_equal(xdivert_inject_forward_async(handle, 0, 0, AF_INET, 0,
+						      lab.w0, p, completed, &t),
+			 0);
+	memset(xdivert_packet_data(p), 0xff, 20);
+	while (!t.called)
+		assert_true(xdivert_dispatch(handle, 10000) > 0);
+	assert_int_equal(t.last.status, -EINVAL);
+	assert_int_equal(t.last.reason, XDV_REASON_BAD_PACKET);
+}
+
+/* A kernel whose tracepoints stay silent: not known is not sent. */
+static void test_C27_fate_unknown(void **state)
+{
+	struct xdivert_injection *deaf = create(AF_UNSPEC, BOTH);
+
+	(void)state;
+	bpf_link__destroy(deaf->skel->links.xdv_devmap_xmit);
+	deaf->skel->links.xdv_devmap_xmit = NULL;
+	assert_int_equal(status_of(deaf, &plain, lab.w0), -ETIMEDOUT);
+	assert_int_equal(xdivert_injection_destroy(deaf, -1), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_C15_taken),
+		cmocka_unit_test(test_C15_no_such_interface),
+		cmocka_unit_test(test_C15_interface_down),
+		cmocka_unit_test(test_C15_routes),
+		cmocka_unit_test(test_C15_peer_down),
+		cmocka_unit_test(test_C15_queue_full),
+		cmocka_unit_test(test_C15_spoilt_after_initiation),
+		cmocka_unit_test(test_C27_fate_unknown),
+	};
+
+	return cmocka_run_group_tests_name("statuses", tests, one_handle,
+					   no_handle);
+}
