@@ -336,7 +336,8 @@ enum xdivert_injection_state {
 	XDIVERT_NOT_INJECTED,
 	XDIVERT_INJECTED_BY_SELF,
 	XDIVERT_INJECTED_BY_OTHER,
-	XDIVERT_PREVIOUSLY_INJECTED_BY_SELF, /* and by another one since */
+	XDIVERT_PREVIOUSLY_INJECTED_BY_SELF,  /* and by another one since */
+	XDIVERT_PREVIOUSLY_INJECTED_BY_OTHER, /* by two, neither of them self */
 };
 
 /*
@@ -346,7 +347,8 @@ enum xdivert_injection_state {
  * it remembers the last XDV_INJECTED injections of the host, for at most ten
  * seconds. It is wrong for a packet that somebody changed on the way (says
  * not injected), and for a repetition, to the byte, with a lower TTL (says
- * injected). A state of another handle's has no context.
+ * injected). The two states of self have a context, the others 0. "This host"
+ * is every handle whose pins share a root, in whatever namespace.
  */
 XDIVERT_API enum xdivert_injection_state
 xdivert_query_injection_state(struct xdivert_injection *h,

@@ -17,6 +17,8 @@ struct origin {
 	uint64_t handle; /* 0: not injected */
 	uint64_t previous;
 	uint64_t context;
+	uint64_t digest;
+	uint32_t ttl;
 };
 
 /* An injection that was initiated. */

@@ -5,9 +5,14 @@
  * writers mixed is not believed. A fresh repetition of a packet that we
  * forwarded has the TTL that the first had, one more than what we sent: a
  * packet returns only with a TTL that is not above the one that left.
+ *
+ * The entry of a packet is its last injection. When another handle injects it
+ * again, the entry before is kept under a digest of packet and handle, so that
+ * each handle finds its own, however many came after it.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -96,34 +101,85 @@ static struct xdv_injected *entry_of(const struct xdivert_injection *h,
 	return &h->seen[1 + sum % (XDV_INJECTED - 1)];
 }
 
+/* Under this, a handle's injection is kept when another one's follows. */
+static uint64_t digest_for(uint64_t sum, uint64_t handle)
+{
+	return mix(sum, handle);
+}
+
+static void store(struct xdivert_injection *h, struct xdv_injected *e)
+{
+	e->check = check_of(e);
+	*entry_of(h, e->digest) = *e;
+}
+
+/* The entry of a packet that is now seen with that TTL; false if none. */
+static bool find(const struct xdivert_injection *h, uint64_t sum,
+		 unsigned int ttl, struct xdv_injected *e)
+{
+	*e = *entry_of(h, sum);
+	return e->digest == sum && e->check == check_of(e) && ttl <= e->ttl &&
+	       now() - e->time <= REMEMBERED;
+}
+
 void seen_record(struct xdivert_injection *h, const struct xdivert_packet *p,
 		 uint64_t context, unsigned int ttl)
 {
+	uint64_t sum = digest(h->seen->digest, p->data, p->len);
 	struct xdv_injected e = {
-		.digest = digest(h->seen->digest, p->data, p->len),
+		.digest = sum,
 		.handle = h->id,
-		.previous = p->origin.handle == h->id ? p->origin.previous
-						      : p->origin.handle,
 		.context = context,
 		.time = now(),
 		.ttl = ttl,
 	};
+	struct xdv_injected last;
 
-	e.check = check_of(&e);
-	*entry_of(h, e.digest) = e;
+	if (find(h, sum, ttl, &last) && last.handle != h->id) {
+		e.previous = last.handle;
+		last.digest = digest_for(sum, last.handle);
+		store(h, &last);
+	}
+	store(h, &e);
 }
 
 struct origin seen_lookup(const struct xdivert_injection *h,
 			  const uint8_t *data, uint32_t len)
 {
-	unsigned int ttl = data[0] >> 4 == 4 ? data[8] : data[7];
-	uint64_t sum = digest(h->seen->digest, data, len);
-	struct xdv_injected e = *entry_of(h, sum);
+	struct origin o = {
+		.digest = digest(h->seen->digest, data, len),
+		.ttl = data[0] >> 4 == 4 ? data[8] : data[7],
+	};
+	struct xdv_injected e;
 
-	if (e.digest != sum || e.check != check_of(&e) || ttl > e.ttl ||
-	    now() - e.time > REMEMBERED)
-		return (struct origin){0};
-	return (struct origin){e.handle, e.previous, e.context};
+	if (find(h, o.digest, o.ttl, &e)) {
+		o.handle = e.handle;
+		o.previous = e.previous;
+		o.context = e.context;
+	}
+	return o;
+}
+
+enum xdivert_injection_state seen_state(const struct xdivert_injection *h,
+					const struct origin *o,
+					uint64_t *context)
+{
+	struct xdv_injected e;
+
+	*context = 0;
+	if (!o->handle)
+		return XDIVERT_NOT_INJECTED;
+	if (o->handle == h->id) {
+		*context = o->context;
+		return XDIVERT_INJECTED_BY_SELF;
+	}
+	if (find(h, digest_for(o->digest, h->id), o->ttl, &e) &&
+	    e.handle == h->id) {
+		*context = e.context;
+		return XDIVERT_PREVIOUSLY_INJECTED_BY_SELF;
+	}
+	return o->previous ? XDIVERT_PREVIOUSLY_INJECTED_BY_OTHER
+			   : XDIVERT_INJECTED_BY_OTHER;
 }
 
 static int lock_root(const struct xdivert_injection *h)

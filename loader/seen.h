@@ -22,5 +22,9 @@ void seen_record(struct xdivert_injection *h, const struct xdivert_packet *p,
 /* Who injected what this packet is now. */
 struct origin seen_lookup(const struct xdivert_injection *h,
 			  const uint8_t *data, uint32_t len);
+/* What that is to this handle, and the context that it gave (0: none). */
+enum xdivert_injection_state seen_state(const struct xdivert_injection *h,
+					const struct origin *origin,
+					uint64_t *context);
 
 #endif

@@ -188,10 +188,14 @@ static bool trim(struct xdivert_packet *p)
 
 static void look_up(struct xdivert_injection *h, struct xdivert_packet *p)
 {
+	enum xdivert_injection_state state;
 	struct xdivert_headers headers;
+	uint64_t context;
 
 	p->origin = seen_lookup(h, p->data, p->len);
-	if (p->origin.handle == h->id || p->origin.previous == h->id)
+	state = seen_state(h, &p->origin, &context);
+	if (state == XDIVERT_INJECTED_BY_SELF ||
+	    state == XDIVERT_PREVIOUSLY_INJECTED_BY_SELF)
 		__atomic_fetch_add(&h->x->shared->returned, 1,
 				   __ATOMIC_RELAXED);
 	if (!xdivert_parse(p->data, p->len, &headers))
@@ -280,14 +284,7 @@ enum xdivert_injection_state
 xdivert_query_injection_state(struct xdivert_injection *h,
 			      const struct xdivert_packet *p, uint64_t *context)
 {
-	const struct origin *o = &p->origin;
+	uint64_t unwanted;
 
-	if (context)
-		*context = o->handle == h->id ? o->context : 0;
-	if (!o->handle)
-		return XDIVERT_NOT_INJECTED;
-	if (o->handle == h->id)
-		return XDIVERT_INJECTED_BY_SELF;
-	return o->previous == h->id ? XDIVERT_PREVIOUSLY_INJECTED_BY_SELF
-				    : XDIVERT_INJECTED_BY_OTHER;
+	return seen_state(h, &p->origin, context ? context : &unwanted);
 }

@@ -160,6 +160,13 @@ class Gateway(Host):
         super().__init__(name)
         self.daemons = []
 
+    @classmethod
+    def of(cls, host):
+        """Another host of the lab as a gateway, for a while."""
+        gateway = cls.__new__(cls)
+        gateway.name, gateway.path, gateway.daemons = host.name, host.path, []
+        return gateway
+
     def xdivert(self, *words, check=True, **kwargs):
         return self.run([XDIVERT, *words], check=check, **kwargs)
 

@@ -2,40 +2,17 @@
 """The installed library: what it exports, who can build against it, and the
 examples on real packets.
 """
-import os
 import pathlib
 import re
-import subprocess
 import time
 
 import pytest
 
+from installed import Program, build, flags, prefix, run  # noqa: F401
 from packets import IP, UDP, Ether, Path, udp
 
 ROOT = pathlib.Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("*.c"))
-
-
-def run(*words, **kwargs):
-    done = subprocess.run([str(w) for w in words], text=True,
-                          capture_output=True, **kwargs)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-@pytest.fixture(scope="module")
-def prefix(tmp_path_factory):
-    """make install into a folder of its own."""
-    folder = tmp_path_factory.mktemp("prefix")
-    environment = {k: v for k, v in os.environ.items()
-                   if not k.startswith("MAKE") and k != "MFLAGS"}
-    run("make", "-C", ROOT, "install", f"PREFIX={folder}", env=environment)
-    return folder
-
-
-def flags(prefix, *words):
-    return run("pkg-config", *words, "xdivert", env={
-        **os.environ, "PKG_CONFIG_PATH": str(prefix / "lib/pkgconfig")}).split()
 
 
 @pytest.fixture(scope="module")
@@ -43,9 +20,7 @@ def programs(prefix, tmp_path_factory):
     """The examples, built against what was installed and nothing else."""
     folder = tmp_path_factory.mktemp("examples")
     for source in EXAMPLES:
-        run("gcc", "-Wall", "-Wextra", "-Werror", source, "-o",
-            folder / source.stem, *flags(prefix, "--cflags", "--libs"),
-            f"-Wl,-rpath,{prefix}/lib", cwd=folder)
+        build(prefix, source, folder / source.stem)
     return folder
 
 
@@ -83,21 +58,6 @@ def test_examples_are_short():
     assert len(EXAMPLES) == 3
     for source in EXAMPLES:
         assert len(source.read_text().splitlines()) <= 60, source
-
-
-class Program:
-    def __init__(self, gateway, *words):
-        self.process = gateway.start(list(words), text=True,
-                                     stdout=subprocess.PIPE)
-        assert self.process.stdout.readline() == "ready\n"
-
-    def __enter__(self):
-        return self.process
-
-    def __exit__(self, *_):
-        self.process.kill()
-        self.process.wait()
-        self.process.stdout.close()
 
 
 def test_example_passthru(lab, programs):
