@@ -17,10 +17,11 @@ extern struct xdv_ring xdv_ring;
 /* What the kernel calls the map of a bpf_redirect(), since 5.13; 0 before. */
 #define NO_MAP 0x7fffffff
 
-/* Set by user space: id of xdv_xsks in the handle that serves, 0 in others, so
+/* Set by user space: id of xdv_xsks in the handles that serve, 0 in others, so
  * that what it refuses is counted once.
  */
 __u32 xdv_xsks_id;
+__u32 xdv_share, xdv_shares = 1; /* of them */
 __u32 xdv_inject_id;
 
 /* What one flush to a device did, while its frames are found in the ring. */
@@ -99,7 +100,8 @@ int BPF_PROG(xdv_redirect_err, const struct net_device *dev,
 	struct flush nothing = {};
 	struct xdv_desc *desc;
 
-	if (xdv_xsks_id && map_id == xdv_xsks_id)
+	if (xdv_xsks_id && map_id == xdv_xsks_id &&
+	    XDV_SHARE_OF(index, xdv_shares) == xdv_share)
 		count_queue_drop(dev->ifindex, index);
 	if (map_id && map_id != NO_MAP)
 		return 0;

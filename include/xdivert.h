@@ -59,6 +59,7 @@ extern "C" {
 
 #define XDIVERT_PACKET_MAX  XDV_PACKET_MAX
 #define XDIVERT_PENDING_MAX 1024
+#define XDIVERT_SHARES_MAX  64
 
 /* The last failure of this thread, "" if there was none. Valid until the
  * thread's next call.
@@ -375,6 +376,17 @@ typedef void (*xdivert_classify_fn)(void *arg, struct xdivert_packet *packet,
  * match a rule come to this handle. -EBUSY: there is one already.
  */
 XDIVERT_API int xdivert_serve(struct xdivert_injection *h);
+/*
+ * The same for one of `shares` handles of this process that serve together,
+ * each on its own thread and with an x of its own: this one gets the receive
+ * queues that are its share (0 .. shares - 1), so packets of a flow, which
+ * arrive in one queue, all come to one handle. Queues of a share that no
+ * handle serves are unserved. -EBUSY: another process serves here, or a handle
+ * has that share; -EINVAL: no such share, or those that serve already divide
+ * the queues into another number of shares.
+ */
+XDIVERT_API int xdivert_serve_share(struct xdivert_injection *h,
+				    unsigned int share, unsigned int shares);
 /* From now on matched packets are unserved; what has arrived is still
  * received.
  */

@@ -1,18 +1,128 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* The daemon: its workers, a thread each, and the signals that end it. */
+#include <getopt.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <systemd/sd-daemon.h>
+
 #include "cmd.h"
 #include "daemon.h"
 
-int cmd_run(int argc, char **argv)
+struct worker {
+	struct daemon *daemon;
+	pthread_t thread;
+	bool started;
+};
+
+static void block_signals(sigset_t *set)
 {
-	struct xdivert *x;
+	sigemptyset(set);
+	sigaddset(set, SIGTERM);
+	sigaddset(set, SIGINT);
+	sigaddset(set, SIGHUP);
+	pthread_sigmask(SIG_BLOCK, set, NULL);
+}
+
+static void *work(void *arg)
+{
+	struct worker *w = arg;
+
+	daemon_loop(w->daemon);
+	/* Asked to end, or unable to go on: then nobody shall. */
+	kill(getpid(), SIGTERM);
+	return NULL;
+}
+
+static int start(struct worker *workers, unsigned int n)
+{
+	unsigned int i;
 	int rc;
 
-	if (argc != 1)
-		return fail(EXIT_USAGE, "run: '%s' is not an option", argv[1]);
-	rc = open_state(&x, true);
-	if (rc)
-		return rc;
-	rc = daemon_run(x);
-	xdivert_close(x);
+	for (i = 0; i < n; i++) {
+		rc = daemon_open(&workers[i].daemon, i, n);
+		if (rc)
+			return rc;
+	}
+	for (i = 0; i < n; i++) {
+		rc = pthread_create(&workers[i].thread, NULL, work,
+				    &workers[i]);
+		if (rc)
+			return fail(1, "cannot start a thread: %s",
+				    strerror(rc));
+		workers[i].started = true;
+	}
+	return 0;
+}
+
+static void stop(struct worker *workers, unsigned int n)
+{
+	unsigned int i;
+
+	for (i = 0; i < n; i++)
+		if (workers[i].started)
+			daemon_stop(workers[i].daemon);
+	for (i = 0; i < n; i++)
+		if (workers[i].started)
+			pthread_join(workers[i].thread, NULL);
+	for (i = 0; i < n; i++)
+		if (workers[i].daemon)
+			daemon_close(workers[i].daemon);
+}
+
+static void wait_for_end(struct worker *workers, unsigned int n, sigset_t *set)
+{
+	unsigned int i;
+	int signal = 0;
+
+	while (!sigwait(set, &signal) && signal == SIGHUP)
+		for (i = 0; i < n; i++)
+			daemon_reload(workers[i].daemon);
+}
+
+static int run(unsigned int n)
+{
+	struct worker workers[XDIVERT_SHARES_MAX] = {0};
+	unsigned int queues;
+	sigset_t set;
+	int rc;
+
+	block_signals(&set);
+	rc = start(workers, n);
+	if (!rc) {
+		queues = daemon_queues(workers[0].daemon);
+		fprintf(stderr, "xdivert: ready: %u queue%s\n", queues,
+			queues == 1 ? "" : "s");
+		sd_notify(0, "READY=1");
+		wait_for_end(workers, n, &set);
+		sd_notify(0, "STOPPING=1");
+	}
+	stop(workers, n);
 	return rc;
+}
+
+int cmd_run(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"workers", required_argument, NULL, 'w'},
+		{NULL, 0, NULL, 0},
+	};
+	long workers = 1;
+	int c;
+
+	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (c != 'w')
+			return EXIT_USAGE;
+		if (parse_number(optarg, 1, XDIVERT_SHARES_MAX, &workers))
+			return fail(EXIT_USAGE,
+				    "run: '%s' workers; 1 to %d are possible",
+				    optarg, XDIVERT_SHARES_MAX);
+	}
+	if (optind != argc)
+		return fail(EXIT_USAGE, "run: '%s' is not an option",
+			    argv[optind]);
+	return run(workers);
 }

@@ -2,15 +2,13 @@
 #include <errno.h>
 #include <net/if.h>
 #include <poll.h>
-#include <signal.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/signalfd.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#include <systemd/sd-daemon.h>
 
 #include "cmd.h"
 #include "daemon.h"
@@ -38,11 +36,15 @@ struct daemon {
 	struct active_rule *rules;
 	int rule_count;
 	uint64_t generation;
-	struct complaint complaint[COMPLAINTS_MAX];
-	int complaints;
-	int signals;
+	int wake; /* eventfd: stopping or reload has been set */
 	bool stopping;
+	bool reload;
 };
+
+/* Of all workers. */
+static pthread_mutex_t complaining = PTHREAD_MUTEX_INITIALIZER;
+static struct complaint complaint[COMPLAINTS_MAX];
+static int complaints;
 
 static void free_rules(struct daemon *d)
 {
@@ -109,20 +111,32 @@ static const struct active_rule *find_rule(const struct daemon *d, uint32_t id)
 	return NULL;
 }
 
-/* Each kind of failure is told once; the rest is in the completions. */
-static void complain(struct daemon *d, const struct xdv_completion *c)
+static bool complained_before(const struct xdv_completion *c)
 {
-	char name[IF_NAMESIZE];
+	bool before = true;
 	int i;
 
-	for (i = 0; i < d->complaints; i++)
-		if (d->complaint[i].ifindex == c->ifindex &&
-		    d->complaint[i].status == c->status)
-			return;
-	if (d->complaints == COMPLAINTS_MAX)
+	pthread_mutex_lock(&complaining);
+	for (i = 0; i < complaints; i++)
+		if (complaint[i].ifindex == c->ifindex &&
+		    complaint[i].status == c->status)
+			break;
+	if (i == complaints && complaints < COMPLAINTS_MAX) {
+		complaint[complaints++] =
+			(struct complaint){c->ifindex, c->status};
+		before = false;
+	}
+	pthread_mutex_unlock(&complaining);
+	return before;
+}
+
+/* Each kind of failure is told once; the rest is in the completions. */
+static void complain(const struct xdv_completion *c)
+{
+	char name[IF_NAMESIZE];
+
+	if (complained_before(c))
 		return;
-	d->complaint[d->complaints++] =
-		(struct complaint){c->ifindex, c->status};
 	fail(1, "%s: cannot inject: %s%s; see 'xdivert completions'",
 	     ifname_of(c->ifindex, name), xdivert_status_text(c->status),
 	     c->status == -EOPNOTSUPP || c->status == -ENXIO
@@ -134,8 +148,9 @@ static void complain(struct daemon *d, const struct xdv_completion *c)
 static void completed(void *arg, struct xdivert_packet *packet,
 		      const struct xdv_completion *completion)
 {
+	(void)arg;
 	if (completion->status)
-		complain(arg, completion);
+		complain(completion);
 	xdivert_packet_free(packet);
 }
 
@@ -199,18 +214,6 @@ static void classify(void *arg, struct xdivert_packet *p,
 						     : XDIVERT_ABSORB;
 }
 
-static void read_signal(struct daemon *d)
-{
-	struct signalfd_siginfo info;
-
-	if (read(d->signals, &info, sizeof(info)) != sizeof(info))
-		return;
-	if (info.ssi_signo == SIGHUP)
-		load_rules(d);
-	else
-		d->stopping = true;
-}
-
 static int dispatch(struct daemon *d)
 {
 	int n = xdivert_dispatch(d->h, 0);
@@ -220,19 +223,47 @@ static int dispatch(struct daemon *d)
 	return n;
 }
 
-static void loop(struct daemon *d)
+static void wake(struct daemon *d, bool *flag)
+{
+	const uint64_t one = 1;
+
+	__atomic_store_n(flag, true, __ATOMIC_RELEASE);
+	while (write(d->wake, &one, sizeof(one)) < 0 && errno == EINTR)
+		;
+}
+
+void daemon_stop(struct daemon *d)
+{
+	wake(d, &d->stopping);
+}
+
+void daemon_reload(struct daemon *d)
+{
+	wake(d, &d->reload);
+}
+
+static void awake(struct daemon *d)
+{
+	uint64_t value;
+
+	if (read(d->wake, &value, sizeof(value)) > 0 &&
+	    __atomic_exchange_n(&d->reload, false, __ATOMIC_ACQ_REL))
+		load_rules(d);
+}
+
+void daemon_loop(struct daemon *d)
 {
 	struct pollfd fds[] = {
 		{.fd = xdivert_fd(d->h), .events = POLLIN},
-		{.fd = d->signals, .events = POLLIN},
+		{.fd = d->wake, .events = POLLIN},
 	};
 
-	while (!d->stopping) {
+	while (!__atomic_load_n(&d->stopping, __ATOMIC_ACQUIRE)) {
 		/* The library says when it wants to look again by itself. */
 		if (poll(fds, 2, xdivert_timeout(d->h)) < 0 && errno != EINTR)
 			break;
 		if (fds[1].revents)
-			read_signal(d);
+			awake(d);
 		dispatch(d);
 	}
 	/* Drain: what reached us before the hooks stopped. */
@@ -241,61 +272,58 @@ static void loop(struct daemon *d)
 		;
 }
 
-static int open_signals(struct daemon *d)
+static int start(struct daemon *d, unsigned int share, unsigned int shares)
 {
-	sigset_t set;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGHUP);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	d->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	return d->signals < 0 ? fail(1, "signalfd: %s", strerror(errno)) : 0;
-}
-
-static int start(struct daemon *d)
-{
-	int rc = open_signals(d);
+	int rc = open_state(&d->x, true);
 
 	if (rc)
 		return rc;
+	d->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (d->wake < 0)
+		return fail(1, "eventfd: %s", strerror(errno));
 	load_rules(d);
 	if (xdivert_injection_create(&d->h, d->x, AF_UNSPEC,
 				     XDIVERT_KIND_FORWARD |
 					     XDIVERT_KIND_RECEIVE) ||
-	    xdivert_callout_register(d->h, classify, d) || xdivert_serve(d->h))
+	    xdivert_callout_register(d->h, classify, d) ||
+	    xdivert_serve_share(d->h, share, shares))
 		return fail(1, "%s", xdivert_error());
 	return 0;
 }
 
-static unsigned int count_queues(struct xdivert *x)
+int daemon_open(struct daemon **daemon, unsigned int share, unsigned int shares)
+{
+	struct daemon *d = calloc(1, sizeof(*d));
+	int rc;
+
+	if (!d)
+		return fail(1, "out of memory");
+	d->wake = -1;
+	rc = start(d, share, shares);
+	if (rc)
+		daemon_close(d);
+	else
+		*daemon = d;
+	return rc;
+}
+
+void daemon_close(struct daemon *d)
+{
+	xdivert_injection_destroy(d->h, -1);
+	free_rules(d);
+	if (d->wake >= 0)
+		close(d->wake);
+	xdivert_close(d->x);
+	free(d);
+}
+
+unsigned int daemon_queues(const struct daemon *d)
 {
 	struct xdivert_interface list[XDV_MAX_IFACES];
-	int i, n = xdivert_interfaces(x, list, XDV_MAX_IFACES);
+	int i, n = xdivert_interfaces(d->x, list, XDV_MAX_IFACES);
 	unsigned int queues = 0;
 
 	for (i = 0; i < n; i++)
 		queues += list[i].served;
 	return queues;
-}
-
-int daemon_run(struct xdivert *x)
-{
-	struct daemon d = {.x = x, .signals = -1};
-	unsigned int queues;
-	int rc = start(&d);
-
-	if (!rc) {
-		queues = count_queues(x);
-		fprintf(stderr, "xdivert: ready: %u queue%s\n", queues,
-			queues == 1 ? "" : "s");
-		sd_notify(0, "READY=1");
-		loop(&d);
-		sd_notify(0, "STOPPING=1");
-	}
-	xdivert_injection_destroy(d.h, -1);
-	free_rules(&d);
-	close(d.signals);
-	return rc;
 }

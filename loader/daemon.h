@@ -1,11 +1,25 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* xdivert run: the rules' callouts on every packet that the hook diverts. */
+/* A worker of xdivert run: the rules' callouts on every packet of its share of
+ * the receive queues.
+ */
 #ifndef XDIVERT_DAEMON_H
 #define XDIVERT_DAEMON_H
 
 #include <xdivert.h>
 
-/* Until SIGTERM or SIGINT; the exit code. */
-int daemon_run(struct xdivert *x);
+struct daemon;
+
+/* 0, or an exit code. */
+int daemon_open(struct daemon **d, unsigned int share, unsigned int shares);
+/* Serve until daemon_stop(). */
+void daemon_loop(struct daemon *d);
+void daemon_close(struct daemon *d);
+
+/* From any thread: drain and end; read the rules anew. */
+void daemon_stop(struct daemon *d);
+void daemon_reload(struct daemon *d);
+
+/* How many receive queues are served, by all workers. */
+unsigned int daemon_queues(const struct daemon *d);
 
 #endif

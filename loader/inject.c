@@ -86,7 +86,7 @@ int xdivert_injection_create(struct xdivert_injection **handle,
 	h->kinds = kinds;
 	h->last = &h->first;
 	h->wake = h->epoll = h->alive = h->link = -1;
-	h->serving = h->changes = h->links = -1;
+	h->changes = h->links = -1;
 	h->port.netns = -1;
 	pthread_mutex_init(&h->lock, NULL);
 	rc = open_handle(h);

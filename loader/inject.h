@@ -13,6 +13,7 @@
 
 #define CALLOUTS_MAX 16
 
+struct crew;
 struct inject;
 struct ring_buffer;
 struct queues;
@@ -67,7 +68,8 @@ struct xdivert_injection {
 
 	/* serve.c */
 	struct queues *q;
-	int serving; /* state_daemon_lock() */
+	struct crew *crew;
+	unsigned int share, shares; /* of the receive queues */
 	int changes; /* inotify: attach and detach */
 	int links;   /* netlink: interfaces come, go and change */
 	int busy_tries;

@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -421,29 +422,50 @@ void live_destroy(struct xdivert_injection *h)
 	inject__destroy(h->skel);
 }
 
+/* Those of handles that serve together carry the number of the share. */
+static const char *pin_name(const struct xdivert_injection *h, const char *name,
+			    char *buffer, size_t size)
+{
+	if (!h->share)
+		return name;
+	snprintf(buffer, size, "%s_%u", name, h->share);
+	return buffer;
+}
+
+static int pin(struct xdivert_injection *h, int fd, const char *name)
+{
+	char buffer[64];
+
+	return state_pin(h->x, fd, pin_name(h, name, buffer, sizeof(buffer)));
+}
+
+static void unpin(struct xdivert_injection *h, const char *name)
+{
+	char buffer[64];
+
+	state_unpin(h->x, pin_name(h, name, buffer, sizeof(buffer)));
+}
+
 int live_pin(struct xdivert_injection *h)
 {
-	const struct xdivert *x = h->x;
-	int err;
+	const struct inject *s = h->skel;
+	int rc = pin(h, bpf_map__fd(s->maps.xdv_umem), "xdv_umem");
 
-	err = state_pin(x, bpf_map__fd(h->skel->maps.xdv_umem), "xdv_umem");
-	err = err ? err
-		  : state_pin(x, bpf_map__fd(h->skel->maps.xdv_inflight),
-			      "xdv_inflight");
-	err = err ? err
-		  : state_pin(x, bpf_map__fd(h->skel->maps.xdv_completions),
-			      "xdv_completions");
-	return err ? err
-		   : state_pin(x, bpf_program__fd(h->skel->progs.xdv_inject),
-			       "xdv_inject");
+	rc = rc ? rc
+		: pin(h, bpf_map__fd(s->maps.xdv_inflight), "xdv_inflight");
+	rc = rc ? rc
+		: pin(h, bpf_map__fd(s->maps.xdv_completions),
+		      "xdv_completions");
+	return rc ? rc
+		  : pin(h, bpf_program__fd(s->progs.xdv_inject), "xdv_inject");
 }
 
 void live_unpin(struct xdivert_injection *h)
 {
-	state_unpin(h->x, "xdv_umem");
-	state_unpin(h->x, "xdv_inflight");
-	state_unpin(h->x, "xdv_completions");
-	state_unpin(h->x, "xdv_inject");
+	unpin(h, "xdv_umem");
+	unpin(h, "xdv_inflight");
+	unpin(h, "xdv_completions");
+	unpin(h, "xdv_inject");
 }
 
 int live_count_queue_drops(struct xdivert_injection *h)
@@ -453,6 +475,8 @@ int live_count_queue_drops(struct xdivert_injection *h)
 
 	if (bpf_obj_get_info_by_fd(h->x->xsks, &map, &size))
 		return -errno;
+	h->skel->bss->xdv_share = h->share;
+	h->skel->data->xdv_shares = h->shares;
 	h->skel->bss->xdv_xsks_id = map.id;
 	return 0;
 }

@@ -26,7 +26,7 @@ static const struct command {
 	 "add NAME --filter EXPR [--iif IFACE] [--oif IFACE] [--priority N]\n"
 	 "                       [--to IFACE] [--do 'CALLOUT ARGS']... | list "
 	 "| del NAME | flush"},
-	{"run", cmd_run, true, ""},
+	{"run", cmd_run, true, "[--workers N]"},
 	{"inject", cmd_inject, true,
 	 "--oif IFACE (--pcap FILE | --hex BYTES) [--count N]"},
 	{"completions", cmd_completions, true, "[--follow] [--json]"},

@@ -112,7 +112,6 @@ static int open_umem(struct queues *q)
 int queues_create(struct queues **queues, struct xdivert_injection *h)
 {
 	struct queues *q = calloc(1, sizeof(*q));
-	unsigned int row;
 	int rc;
 
 	if (!q)
@@ -125,9 +124,6 @@ int queues_create(struct queues **queues, struct xdivert_injection *h)
 		return error_set(rc, "cannot register the UMEM: %s",
 				 strerror(-rc));
 	}
-	/* A daemon that was killed left its limits. */
-	for (row = 0; row < XDV_MAX_IFACES * XDV_MAX_QUEUES; row++)
-		q->s->occupancy[row].limit = 0;
 	*queues = q;
 	return 0;
 }
@@ -222,17 +218,20 @@ static struct queue *find_queue(const struct queues *q, uint32_t row)
 	return NULL;
 }
 
-/* Every queue of the interface that is not served yet. -EBUSY: the row's last
- * user is still being drained, or the kernel still has its socket.
+/* Every queue of the interface that is ours and not served yet. -EBUSY: the
+ * row's last user is still being drained, or the kernel still has its socket.
  */
 static int serve_all(struct queues *q, const struct xdv_iface *iface)
 {
 	struct queue *queue;
 	int rc = 0, one;
-	__u32 id;
+	__u32 id, row;
 
 	for (id = 0; id < iface->queues; id++) {
-		queue = find_queue(q, iface->slot * XDV_MAX_QUEUES + id);
+		row = iface->slot * XDV_MAX_QUEUES + id;
+		if (XDV_SHARE_OF(row, q->h->shares) != q->h->share)
+			continue;
+		queue = find_queue(q, row);
 		if (!queue)
 			one = serve(q, iface, id);
 		else

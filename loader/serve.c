@@ -9,6 +9,7 @@
 
 #include "attach.h"
 #include "checksum.h"
+#include "crew.h"
 #include "error.h"
 #include "inject.h"
 #include "live.h"
@@ -42,24 +43,6 @@ static int open_changes(struct xdivert_injection *h)
 				 strerror(-h->links));
 	watch(h, h->links);
 	return watch(h, h->changes);
-}
-
-static int become_daemon(struct xdivert_injection *h)
-{
-	int rc = state_lock(h->x);
-
-	if (rc)
-		return rc;
-	rc = state_daemon_lock(h->x, &h->serving);
-	state_unlock(h->x);
-	if (rc == -EBUSY)
-		return error_set(rc, "a daemon runs here already (pid %d)",
-				 h->x->shared->daemon_pid);
-	if (rc)
-		return error_set(rc, "cannot become the daemon: %s",
-				 strerror(-rc));
-	h->x->shared->daemon_pid = getpid();
-	return 0;
 }
 
 /* Serve what is attached now; what cannot be done yet is tried again. */
@@ -97,14 +80,19 @@ static void update(struct xdivert_injection *h)
 		refresh(h);
 }
 
-int xdivert_serve(struct xdivert_injection *h)
+int xdivert_serve_share(struct xdivert_injection *h, unsigned int share,
+			unsigned int shares)
 {
 	int rc;
 
 	if (h->q)
 		return error_set(-EALREADY, "the handle serves already");
-	rc = become_daemon(h);
-	rc = rc ? rc : open_changes(h);
+	rc = crew_join(&h->crew, h->x, share, shares);
+	if (rc)
+		return rc;
+	h->share = share;
+	h->shares = shares;
+	rc = open_changes(h);
 	rc = rc ? rc : live_pin(h);
 	rc = rc ? rc : live_count_queue_drops(h);
 	rc = rc ? rc : queues_create(&h->q, h);
@@ -115,6 +103,11 @@ int xdivert_serve(struct xdivert_injection *h)
 	}
 	refresh(h);
 	return 0;
+}
+
+int xdivert_serve(struct xdivert_injection *h)
+{
+	return xdivert_serve_share(h, 0, 1);
 }
 
 void xdivert_serve_stop(struct xdivert_injection *h)
@@ -148,12 +141,11 @@ void serve_end(struct xdivert_injection *h)
 	if (h->links >= 0)
 		close(h->links);
 	h->links = -1;
-	if (h->serving < 0)
+	if (!h->crew)
 		return;
 	live_unpin(h);
-	h->x->shared->daemon_pid = 0;
-	close(h->serving);
-	h->serving = -1;
+	crew_leave(h->crew, h->x, h->share);
+	h->crew = NULL;
 	if (!state_lock(h->x))
 		state_remove_idle(h->x);
 	state_unlock(h->x);

@@ -97,6 +97,10 @@ struct xdv_queue {
 };
 XDV_SIZE(struct xdv_queue, 128);
 
+/* Which of `shares` handles that serve together serves a row. */
+#define XDV_SHARE_OF(row, shares)                                              \
+	(((row) / XDV_MAX_QUEUES + (row) % XDV_MAX_QUEUES) % (shares))
+
 /* xdv_stats: per CPU, by ifindex; ifindex 0 is any target without a row. */
 struct xdv_stats {
 	__u64 seen;

@@ -122,9 +122,9 @@ class Host:
 class Daemon:
     """xdivert run; start() returns when it is ready."""
 
-    def __init__(self, host):
+    def __init__(self, host, *words):
         self.host = host
-        self.process = host.start([XDIVERT, "run"], text=True,
+        self.process = host.start([XDIVERT, "run", *words], text=True,
                                   stderr=subprocess.PIPE)
         line = self.process.stderr.readline()
         assert "ready" in line, line + self.process.stderr.read()
@@ -170,8 +170,8 @@ class Gateway(Host):
     def xdivert(self, *words, check=True, **kwargs):
         return self.run([XDIVERT, *words], check=check, **kwargs)
 
-    def daemon(self):
-        self.daemons.append(Daemon(self))
+    def daemon(self, *words):
+        self.daemons.append(Daemon(self, *words))
         return self.daemons[-1]
 
     def pins(self):
