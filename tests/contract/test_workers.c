@@ -10,10 +10,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "lab.h"
+#include "tally.h"
 #include "unit.h"
 
-#define BOTH	(XDIVERT_KIND_FORWARD | XDIVERT_KIND_RECEIVE)
 #define THREADS 2
 #define NOWHERE 9999
 
@@ -28,13 +27,6 @@ struct worker {
 	uint32_t iif; /* where its share of the packets comes in */
 	bool done;
 };
-
-static const struct udp plain = {.family = 4,
-				 .from_net = 1,
-				 .from = 1,
-				 .to_net = 2,
-				 .to = 2,
-				 .text = "workers"};
 
 static struct xdivert *open_state(void)
 {
@@ -60,21 +52,8 @@ static void close_worker(struct worker *w)
 	xdivert_close(w->x);
 }
 
-static void check_books(void)
-{
-	struct xdivert_stats s;
-
-	assert_true(xdivert_stats_read(lab.x, &s, NULL, 0) >= 0);
-	assert_int_equal(s.matched, s.diverted + s.unserved + s.queue_dropped);
-	assert_int_equal(s.diverted + s.originated,
-			 s.injected + s.dropped + s.held);
-	assert_int_equal(s.injected, s.completed + s.failed + s.in_flight);
-	assert_int_equal(s.held, 0);
-	assert_int_equal(s.in_flight, 0);
-}
-
-static void completed(void *arg, struct xdivert_packet *p,
-		      const struct xdv_completion *c)
+static void worker_completed(void *arg, struct xdivert_packet *p,
+			     const struct xdv_completion *c)
 {
 	struct worker *w = arg;
 
@@ -95,7 +74,7 @@ static void inject_one(struct worker *w, const uint8_t *data, uint32_t len,
 		return;
 	memcpy(xdivert_packet_data(p), data, len);
 	if (xdivert_inject_forward_async(w->h, w->number + 1, 0, AF_INET, 0,
-					 ifindex, p, completed, w))
+					 ifindex, p, worker_completed, w))
 		xdivert_packet_free(p);
 	else
 		w->initiated++;
@@ -214,7 +193,7 @@ static void classify(void *arg, struct xdivert_packet *p,
 	*verdict = XDIVERT_INJECT;
 }
 
-static void *serve(void *arg)
+static void *work(void *arg)
 {
 	struct worker *w = arg;
 
@@ -269,14 +248,6 @@ static void expect_in_order(int wire, int n)
 	}
 }
 
-static void drain_wire(int wire)
-{
-	uint8_t frame[2100];
-
-	while (lab_receive(wire, "", frame, 0) > 0)
-		;
-}
-
 static bool settled(unsigned int packets)
 {
 	struct xdivert_stats s;
@@ -312,7 +283,7 @@ static void test_threads_serve_at_once(void **state)
 		assert_int_equal(xdivert_serve_share(w[i].h, i, THREADS), 0);
 	}
 	for (i = 0; i < THREADS; i++)
-		pthread_create(&w[i].thread, NULL, serve, &w[i]);
+		pthread_create(&w[i].thread, NULL, work, &w[i]);
 	for (i = 0; i < PACKETS; i++)
 		send_both(i);
 	for (tries = 0; tries < 5000; tries++) {
