@@ -12,8 +12,6 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_tracing.h>
 
-extern struct xdv_ring xdv_ring;
-
 /* What the kernel calls the map of a bpf_redirect(), since 5.13; 0 before. */
 #define NO_MAP 0x7fffffff
 
@@ -46,10 +44,10 @@ static __always_inline void complete_flushed(struct flush *f,
 {
 	if (f->sent > 0) {
 		f->sent--;
-		complete(desc, f->position, 0, XDV_REASON_NONE, NULL);
+		complete(desc, 0, XDV_REASON_NONE, NULL);
 	} else if (f->drops > 0) {
 		f->drops--;
-		complete(desc, f->position, f->err ? f->err : -ENOBUFS,
+		complete(desc, f->err ? f->err : -ENOBUFS,
 			 f->err ? XDV_REASON_DEVICE_REFUSED
 				: XDV_REASON_QUEUE_FULL,
 			 NULL);
@@ -96,7 +94,6 @@ int BPF_PROG(xdv_redirect_err, const struct net_device *dev,
 	     const struct bpf_prog *prog, const void *tgt, int err,
 	     enum bpf_map_type type, __u32 map_id, __u32 index)
 {
-	__u32 position = xdv_ring.consumer - 1;
 	struct flush nothing = {};
 	struct xdv_desc *desc;
 
@@ -107,14 +104,14 @@ int BPF_PROG(xdv_redirect_err, const struct net_device *dev,
 		return 0;
 	if (!batch_is_ours() || prog->aux->id != xdv_inject_id)
 		return 0;
-	desc = desc_at(position);
+	desc = desc_at(xdv_ring.consumer - 1);
 	if (!desc || desc->state != XDV_DESC_TAKEN)
 		return 0;
 	/* The kernel says EINVAL for an ifindex that does not exist. */
 	if (err == -EINVAL)
-		complete(desc, position, -ENODEV, XDV_REASON_NO_DEVICE, NULL);
+		complete(desc, -ENODEV, XDV_REASON_NO_DEVICE, NULL);
 	else
-		complete(desc, position, err,
+		complete(desc, err,
 			 err == -ENETDOWN ? XDV_REASON_DEVICE_DOWN
 					  : XDV_REASON_REDIRECT_REFUSED,
 			 NULL);

@@ -36,11 +36,15 @@ _Static_assert(XDV_INFLIGHT *(sizeof(struct xdv_completion) + 8) * 2 <=
 		       4 * 65536,
 	       "a completion record could be lost");
 
+/* The ring's positions, and the slots that stand there. */
+extern struct xdv_ring xdv_ring;
+extern __u32 xdv_slots[XDV_INFLIGHT];
+
 static __always_inline struct xdv_desc *desc_at(__u32 position)
 {
-	__u32 key = position & (XDV_INFLIGHT - 1);
+	__u32 slot = xdv_slots[position & (XDV_INFLIGHT - 1)];
 
-	return bpf_map_lookup_elem(&xdv_inflight, &key);
+	return bpf_map_lookup_elem(&xdv_inflight, &slot);
 }
 
 /* A memory of injections, for all handles of the host; user space keeps it. */
@@ -59,8 +63,8 @@ static __always_inline struct xdv_stats *target_stats(struct xdv_desc *desc)
 }
 
 /* Write the one completion of desc. */
-static __always_inline void complete(struct xdv_desc *desc, __u32 position,
-				     __s32 status, __u32 reason,
+static __always_inline void complete(struct xdv_desc *desc, __s32 status,
+				     __u32 reason,
 				     const struct bpf_fib_lookup *fib)
 {
 	struct xdv_stats *stats = target_stats(desc);
@@ -86,7 +90,7 @@ static __always_inline void complete(struct xdv_desc *desc, __u32 position,
 	c->status = status;
 	c->reason = reason;
 	c->len = desc->len;
-	c->desc = position & (XDV_INFLIGHT - 1);
+	c->slot = desc->slot;
 	c->engine = XDV_ENGINE_LIVE;
 	if (fib) {
 		c->family = fib->family;

@@ -12,8 +12,9 @@
 #include "handle.h"
 #include "parse.h"
 
-/* Positions of the ring; user space moves the producer. */
+/* User space moves the producer. */
 struct xdv_ring xdv_ring;
+__u32 xdv_slots[XDV_INFLIGHT];
 
 struct refusal {
 	__s32 status;
@@ -149,7 +150,7 @@ static __always_inline struct refusal build(struct xdp_md *ctx,
 
 /* Into the local stack, as if the interface had received it. */
 static __always_inline int pass(struct xdp_md *ctx, struct xdv_desc *desc,
-				__u32 position, struct xdv_stats *stats,
+				struct xdv_stats *stats,
 				struct bpf_fib_lookup *fib)
 {
 	struct xdv_control *control;
@@ -159,12 +160,12 @@ static __always_inline int pass(struct xdp_md *ctx, struct xdv_desc *desc,
 
 	control = bpf_map_lookup_elem(&xdv_control, &zero);
 	if (!control || place(ctx, desc, &key, fib)) {
-		complete(desc, position, -EINVAL, XDV_REASON_BAD_PACKET, NULL);
+		complete(desc, -EINVAL, XDV_REASON_BAD_PACKET, NULL);
 		return XDP_DROP;
 	}
 	eth = (void *)(long)ctx->data;
 	if ((void *)(eth + 1) > (void *)(long)ctx->data_end) {
-		complete(desc, position, -EINVAL, XDV_REASON_BAD_PACKET, NULL);
+		complete(desc, -EINVAL, XDV_REASON_BAD_PACKET, NULL);
 		return XDP_DROP;
 	}
 	__builtin_memcpy(eth->h_dest, desc->mac, ETH_ALEN);
@@ -196,7 +197,7 @@ int xdv_inject(struct xdp_md *ctx)
 	if (stats)
 		stats->injected++;
 	if (desc->flags & XDV_DESC_RECEIVE)
-		return pass(ctx, desc, position, stats, &fib);
+		return pass(ctx, desc, stats, &fib);
 	refusal = build(ctx, desc, &fib);
 	if (refusal.reason == XDV_REASON_FIB_NOT_FWDED) {
 		/* No route, or is the interface down? An XDP program cannot
@@ -209,7 +210,7 @@ int xdv_inject(struct xdp_md *ctx)
 	}
 	if (refusal.status) {
 		no_neigh = refusal.reason == XDV_REASON_FIB_NO_NEIGH;
-		complete(desc, position, refusal.status, refusal.reason,
+		complete(desc, refusal.status, refusal.reason,
 			 no_neigh ? &fib : NULL);
 		if (xdv_ring.settled == position)
 			xdv_ring.settled = position + 1;

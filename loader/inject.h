@@ -58,8 +58,10 @@ struct xdivert_injection {
 	struct inject *skel;
 	struct ring_buffer *completions;
 	struct port port;
-	int link; /* keeps xdv_inject in the XDP dispatcher */
-	struct xdv_desc *ring;
+	int link;		/* keeps xdv_inject in the XDP dispatcher */
+	struct xdv_desc *descs; /* xdv_inflight */
+	uint16_t slots[XDV_INFLIGHT]; /* stack of those that are free */
+	uint32_t free_slots;
 	uint32_t known[64]; /* ifindexes that surely have a stats row */
 	struct kick kick;
 
@@ -70,8 +72,8 @@ struct xdivert_injection {
 	struct queues *q;
 	struct crew *crew;
 	unsigned int share, shares; /* of the receive queues */
-	int changes; /* inotify: attach and detach */
-	int links;   /* netlink: interfaces come, go and change */
+	int changes;		    /* inotify: attach and detach */
+	int links; /* netlink: interfaces come, go and change */
 	int busy_tries;
 	int trouble; /* -errno that dispatch still has to tell */
 	unsigned int rounds;

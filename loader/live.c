@@ -29,6 +29,8 @@
 #define ETHERNET_HEADER 14
 #define KICK_INTERVAL	100000000 /* ns between two tries at one next hop */
 
+_Static_assert(XDIVERT_PENDING_MAX <= XDV_INFLIGHT, "too few descriptors");
+
 static uint64_t now(void)
 {
 	struct timespec t;
@@ -138,9 +140,14 @@ static void resolve_nexthop(struct xdivert_injection *h,
 	neigh_resolve(c->ifindex, c->family, c->nexthop);
 }
 
+static uint32_t *slot_at(struct xdivert_injection *h, uint32_t position)
+{
+	return &h->skel->bss->xdv_slots[position & (XDV_INFLIGHT - 1)];
+}
+
 static struct xdv_desc *desc_at(struct xdivert_injection *h, uint32_t position)
 {
-	return &h->ring[position & (XDV_INFLIGHT - 1)];
+	return &h->descs[*slot_at(h, position)];
 }
 
 static int deliver(void *arg, void *record, size_t size)
@@ -152,15 +159,15 @@ static int deliver(void *arg, void *record, size_t size)
 		return 0;
 	if (c->reason == XDV_REASON_FIB_NO_NEIGH)
 		resolve_nexthop(h, c);
-	inject_complete(h, &h->packets[desc_at(h, c->desc)->frame], c);
+	h->slots[h->free_slots++] = c->slot;
+	inject_complete(h, &h->packets[h->descs[c->slot].frame], c);
 	return 0;
 }
 
 /* A completion that BPF did not write. */
-static void complete_here(struct xdivert_injection *h, uint32_t position,
+static void complete_here(struct xdivert_injection *h, struct xdv_desc *desc,
 			  int status, enum xdv_reason reason)
 {
-	struct xdv_desc *desc = desc_at(h, position);
 	struct xdv_completion c = {
 		.id = desc->id,
 		.context = desc->context,
@@ -171,7 +178,7 @@ static void complete_here(struct xdivert_injection *h, uint32_t position,
 		.status = status,
 		.reason = reason,
 		.len = desc->len,
-		.desc = position & (XDV_INFLIGHT - 1),
+		.slot = desc->slot,
 		.engine = XDV_ENGINE_LIVE,
 	};
 	__u32 key;
@@ -200,35 +207,33 @@ static void refuse_queued(struct xdivert_injection *h, int status,
 	ring->settled = end;
 	for (; position != end; position++) {
 		count(&h->x->shared->refused);
-		complete_here(h, position, status, reason);
+		complete_here(h, desc_at(h, position), status, reason);
 	}
 }
 
 /* What the run's end leaves open: err is the result of the kernel call. */
-static void complete_rest(struct xdivert_injection *h, uint32_t position,
+static void complete_rest(struct xdivert_injection *h, struct xdv_desc *desc,
 			  int err)
 {
-	struct xdv_desc *desc = desc_at(h, position);
-
 	switch (desc->state) {
 	case XDV_DESC_PASSED:
 		if (err)
 			count(&h->x->shared->unpassed);
-		complete_here(h, position, err,
+		complete_here(h, desc, err,
 			      err ? XDV_REASON_ENGINE : XDV_REASON_NONE);
 		break;
 	case XDV_DESC_NO_ROUTE:
 		if (netdev_up(desc->ifindex))
-			complete_here(h, position, -ENETUNREACH,
+			complete_here(h, desc, -ENETUNREACH,
 				      XDV_REASON_FIB_NOT_FWDED);
 		else
-			complete_here(h, position, -ENETDOWN,
+			complete_here(h, desc, -ENETDOWN,
 				      XDV_REASON_DEVICE_DOWN);
 		break;
 	case XDV_DESC_TAKEN:
 		/* No tracepoint fired, and none will. */
 		count(&h->x->shared->unknown);
-		complete_here(h, position, -ETIMEDOUT, XDV_REASON_UNKNOWN);
+		complete_here(h, desc, -ETIMEDOUT, XDV_REASON_UNKNOWN);
 		break;
 	}
 }
@@ -238,7 +243,7 @@ static void settle_rest(struct xdivert_injection *h, int err)
 	struct xdv_ring *ring = &h->skel->bss->xdv_ring;
 
 	for (; ring->settled != ring->consumer; ring->settled++)
-		complete_rest(h, ring->settled, err);
+		complete_rest(h, desc_at(h, ring->settled), err);
 }
 
 /*
@@ -306,7 +311,7 @@ static unsigned int ttl_of(const struct xdivert_packet *p)
 static uint32_t fill(struct xdivert_injection *h, struct xdivert_packet *p)
 {
 	struct xdv_ring *ring = &h->skel->bss->xdv_ring;
-	uint32_t position = ring->producer, longest = 0;
+	uint32_t position = ring->producer, longest = 0, slot;
 	const struct request *r;
 
 	for (; p; p = p->request.next) {
@@ -314,7 +319,10 @@ static uint32_t fill(struct xdivert_injection *h, struct xdivert_packet *p)
 		if (!r->compartment)
 			ensure_stats(h, r->ifindex);
 		seen_record(h, p, r->context, ttl_of(p));
-		*desc_at(h, position++) = (struct xdv_desc){
+		/* There are as many as injections may be pending. */
+		slot = h->slots[--h->free_slots];
+		*slot_at(h, position++) = slot;
+		h->descs[slot] = (struct xdv_desc){
 			.id = __atomic_add_fetch(&h->x->shared->next_injection,
 						 1, __ATOMIC_RELAXED),
 			.context = r->context,
@@ -326,6 +334,7 @@ static uint32_t fill(struct xdivert_injection *h, struct xdivert_packet *p)
 			.compartment = r->compartment,
 			.flags = r->flags,
 			.state = XDV_DESC_QUEUED,
+			.slot = slot,
 		};
 		if (p->len > longest)
 			longest = p->len;
@@ -398,11 +407,15 @@ int live_create(struct xdivert_injection *h)
 				 strerror(-rc));
 	h->umem = map_memory(h->skel->maps.xdv_umem,
 			     (size_t)XDV_FRAMES * XDV_FRAME_SIZE);
-	h->ring = map_memory(h->skel->maps.xdv_inflight,
-			     XDV_INFLIGHT * sizeof(*h->ring));
+	h->descs = map_memory(h->skel->maps.xdv_inflight,
+			      XDV_INFLIGHT * sizeof(*h->descs));
 	h->completions = ring_buffer__new(
 		bpf_map__fd(h->skel->maps.xdv_completions), deliver, h, NULL);
-	if (!h->umem || !h->ring || !h->completions)
+	while (h->free_slots < XDV_INFLIGHT) {
+		h->slots[h->free_slots] = h->free_slots;
+		h->free_slots++;
+	}
+	if (!h->umem || !h->descs || !h->completions)
 		return error_set(-ENOMEM, "cannot map the UMEM: %s",
 				 strerror(errno));
 	return 0;
@@ -416,8 +429,8 @@ void live_destroy(struct xdivert_injection *h)
 	port_close(&h->port);
 	if (h->umem)
 		munmap(h->umem, (size_t)XDV_FRAMES * XDV_FRAME_SIZE);
-	if (h->ring)
-		munmap(h->ring, XDV_INFLIGHT * sizeof(*h->ring));
+	if (h->descs)
+		munmap(h->descs, XDV_INFLIGHT * sizeof(*h->descs));
 	seen_close(h);
 	inject__destroy(h->skel);
 }

@@ -22,7 +22,7 @@
 #endif
 
 /* Changes with every struct below: two versions do not share maps. */
-#define XDV_ABI 3
+#define XDV_ABI 4
 
 #define XDV_MAX_IFACES	 64
 #define XDV_MAX_QUEUES	 64 /* receive queues of one interface */
@@ -176,10 +176,12 @@ enum xdv_desc_state {
 	XDV_DESC_TAKEN,	   /* redirected, fate not yet known */
 	XDV_DESC_PASSED,   /* counted; the run's result says whether taken */
 	XDV_DESC_NO_ROUTE, /* failed and counted; user space says why */
-	XDV_DESC_DONE,
+	XDV_DESC_DONE,	   /* its completion is written */
 };
 
-/* xdv_inflight: the injection ring. */
+/* xdv_inflight: injections that have no completion yet, in any order; the
+ * ring holds their slots.
+ */
 struct xdv_desc {
 	__u64 id;
 	__u64 context;
@@ -192,7 +194,7 @@ struct xdv_desc {
 	__u32 flags;
 	__u32 state; /* enum xdv_desc_state */
 	__u8 mac[6]; /* RECEIVE: of the interface */
-	__u8 pad[2];
+	__u16 slot;  /* its own */
 };
 XDV_SIZE(struct xdv_desc, 56);
 
@@ -240,7 +242,7 @@ struct xdv_completion {
 	__s32 status; /* 0: handed to the device; else -errno */
 	__u32 reason; /* enum xdv_reason */
 	__u32 len;
-	__u32 desc;	  /* in xdv_inflight */
+	__u32 slot;	  /* in xdv_inflight */
 	__u32 nexthop[4]; /* NO_NEIGH: who did not answer, network order */
 	__u16 family;	  /* of nexthop */
 	__u16 engine;	  /* enum xdv_engine */
@@ -262,11 +264,15 @@ struct xdv_injected {
 	__u64 check; /* of all the above: a torn write does not match */
 };
 
-/* The injection ring's positions; they only grow. */
+/*
+ * The injection ring's positions; they only grow. At each stands the slot of a
+ * descriptor. The ring is empty when a kernel call has returned, but what it
+ * took may still be under way: such a descriptor keeps its slot.
+ */
 struct xdv_ring {
 	__u32 producer; /* user space: next to fill */
 	__u32 consumer; /* BPF: next to take */
-	__u32 settled;	/* BPF: all before it have a completion */
+	__u32 settled;	/* BPF: all before it are done */
 	__u32 cpu;	/* of the batch under way */
 };
 
