@@ -17,6 +17,14 @@ struct {
 	__type(value, __u32);
 } xdv_stages SEC(".maps");
 
+/* The same for the TC hook, which runs programs of another type. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, XDV_STAGES);
+	__type(key, __u32);
+	__type(value, __u32);
+} xdv_tc_stages SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);

@@ -63,6 +63,7 @@ static struct xdp_ingress *open_entry(const struct xdivert *s)
 	    bpf_map__reuse_fd(skel->maps.xdv_xsks, s->xsks) ||
 	    bpf_map__reuse_fd(skel->maps.xdv_recent, s->recent) ||
 	    bpf_map__reuse_fd(skel->maps.xdv_stages, s->stages) ||
+	    bpf_map__reuse_fd(skel->maps.xdv_tc_stages, s->tc_stages) ||
 	    bpf_map__reuse_fd(skel->maps.xdv_scratch, s->scratch) ||
 	    bpf_map__reuse_fd(skel->maps.xdv_rules, s->rules)) {
 		xdp_ingress__destroy(skel);

@@ -4,9 +4,10 @@
 #include "error.h"
 #include "filter.h"
 
-int filter_compile(const char *expression, struct bpf_program *classic)
+int filter_compile(const char *expression, int link_type,
+		   struct bpf_program *classic)
 {
-	pcap_t *pcap = pcap_open_dead(DLT_EN10MB, 65535);
+	pcap_t *pcap = pcap_open_dead(link_type, 65535);
 	int rc = 0;
 
 	if (!pcap)

@@ -17,20 +17,31 @@ struct insns {
 void insns_add(struct insns *is, struct bpf_insn insn);
 void insns_free(struct insns *is);
 
-/*
- * libpcap's classic BPF for an Ethernet frame. The caller frees it with
- * pcap_freecode(). 0 or -EINVAL after error_set() with libpcap's sentence.
- */
-int filter_compile(const char *expression, struct bpf_program *classic);
+/* How the program that evaluates an expression sees the packet. */
+enum filter_view {
+	FILTER_XDP,	   /* all of it lies between data and data_end */
+	FILTER_SKB,	   /* more may follow behind data_end */
+	FILTER_SKB_TAGGED, /* and its VLAN tag is in the metadata */
+};
 
 /*
- * Append eBPF that evaluates classic over a packet. On entry r7 = data, r8 =
- * data_end; r6 to r9 are kept, r0 to r5 and stack below fp are used. Control
+ * libpcap's classic BPF for a link type (DLT_EN10MB, DLT_RAW). The caller frees
+ * it with pcap_freecode(). 0 or -EINVAL after error_set() with libpcap's
+ * sentence.
+ */
+int filter_compile(const char *expression, int link_type,
+		   struct bpf_program *classic);
+
+/*
+ * Append eBPF that evaluates classic over a packet. On entry r6 = context, r7
+ * = data, r8 = data_end, and for a tagged packet r9 = struct xdv_scratch with
+ * its head; they are kept, r0 to r5 and stack below fp - 4 are used. Control
  * falls through to the end of the emitted code in both cases, with r0 = 1 if
  * the filter matches and 0 if not. A load beyond the packet's end makes the
  * filter false, as in libpcap. 0, -ENOTSUP for an instruction that has no
  * meaning here, -EINVAL for a program that is not valid, -ENOMEM.
  */
-int filter_translate(const struct bpf_program *classic, struct insns *is);
+int filter_translate(const struct bpf_program *classic, enum filter_view view,
+		     struct insns *is);
 
 #endif

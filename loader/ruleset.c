@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * One eBPF program tries the rules in order and tail-calls xdv_xdp_divert for
- * the first that matches. Replacing it in xdv_stages replaces the whole set
- * at once: a packet sees the old set or the new one.
+ * One eBPF program tries the rules in order and tail-calls the hook's divert
+ * stage for the first that matches. Replacing it in its slot replaces the
+ * whole set at once: a packet sees the old set or the new one. There is a
+ * variant of it for each shape in which a hook sees a packet.
  *
  * Registers: r6 ctx, r7 data, r8 data_end, r9 struct xdv_scratch.
  */
@@ -15,6 +16,7 @@
 #include <unistd.h>
 
 #include <bpf/bpf.h>
+#include <linux/pkt_cls.h>
 
 #include "error.h"
 #include "filter.h"
@@ -23,7 +25,54 @@
 #include "state.h"
 
 #define SCRATCH(field) ((int)offsetof(struct xdv_scratch, field))
-#define CTX(field)     ((int)offsetof(struct xdp_md, field))
+
+/* A program made from the rules. */
+struct variant {
+	const char *name;
+	enum bpf_prog_type type;
+	enum bpf_attach_type attach; /* tail calls need the caller's */
+	bool tc;
+	__u32 stage;
+	int link_type;
+	enum filter_view view;
+	int data, data_end; /* in the context */
+	int pass;
+};
+
+#define XDP_VARIANT                                                            \
+	.type = BPF_PROG_TYPE_XDP, .attach = BPF_XDP, .pass = XDP_PASS,        \
+	.data = offsetof(struct xdp_md, data),                                 \
+	.data_end = offsetof(struct xdp_md, data_end)
+#define TC_VARIANT                                                             \
+	.type = BPF_PROG_TYPE_SCHED_CLS, .tc = true, .pass = TC_ACT_UNSPEC,    \
+	.data = offsetof(struct __sk_buff, data),                              \
+	.data_end = offsetof(struct __sk_buff, data_end)
+
+static const struct variant variants[] = {
+	{"xdv_xdp_rules", XDP_VARIANT, .stage = XDV_STAGE_RULES,
+	 .link_type = DLT_EN10MB, .view = FILTER_XDP},
+	{"xdv_tc_rules", TC_VARIANT, .stage = XDV_STAGE_RULES,
+	 .link_type = DLT_EN10MB, .view = FILTER_SKB},
+	{"xdv_tc_tagged", TC_VARIANT, .stage = XDV_STAGE_RULES_TAGGED,
+	 .link_type = DLT_EN10MB, .view = FILTER_SKB_TAGGED},
+	{"xdv_tc_raw", TC_VARIANT, .stage = XDV_STAGE_RULES_RAW,
+	 .link_type = DLT_RAW, .view = FILTER_SKB},
+};
+
+#define VARIANTS (sizeof(variants) / sizeof(*variants))
+
+static int stages_of(const struct xdivert *s, const struct variant *v)
+{
+	return v->tc ? s->tc_stages : s->stages;
+}
+
+/* The TC hook is in use once it has its divert stage. */
+static bool needed(const struct xdivert *s, const struct variant *v)
+{
+	__u32 stage = XDV_STAGE_DIVERT, id;
+
+	return !v->tc || !bpf_map_lookup_elem(s->tc_stages, &stage, &id);
+}
 
 static int by_priority(const void *a, const void *b)
 {
@@ -34,7 +83,8 @@ static int by_priority(const void *a, const void *b)
 	return x->id < y->id ? -1 : 1;
 }
 
-static void emit_prologue(struct insns *is, const struct xdivert *s)
+static void emit_prologue(struct insns *is, const struct xdivert *s,
+			  const struct variant *v)
 {
 	insns_add(is, INSN_MOV64_REG(BPF_REG_6, BPF_REG_1));
 	insns_add(is, INSN_ST_MEM(BPF_W, BPF_REG_10, -4, 0));
@@ -43,11 +93,11 @@ static void emit_prologue(struct insns *is, const struct xdivert *s)
 	insns_add(is, INSN_ALU64_IMM(BPF_ADD, BPF_REG_2, -4));
 	insns_add(is, INSN_CALL(BPF_FUNC_map_lookup_elem));
 	insns_add(is, INSN_JMP_IMM(BPF_JNE, BPF_REG_0, 0, 2));
-	insns_add(is, INSN_MOV64_IMM(BPF_REG_0, XDP_PASS));
+	insns_add(is, INSN_MOV64_IMM(BPF_REG_0, v->pass));
 	insns_add(is, INSN_EXIT());
 	insns_add(is, INSN_MOV64_REG(BPF_REG_9, BPF_REG_0));
-	insns_add(is, INSN_LDX_MEM(BPF_W, BPF_REG_7, BPF_REG_6, CTX(data)));
-	insns_add(is, INSN_LDX_MEM(BPF_W, BPF_REG_8, BPF_REG_6, CTX(data_end)));
+	insns_add(is, INSN_LDX_MEM(BPF_W, BPF_REG_7, BPF_REG_6, v->data));
+	insns_add(is, INSN_LDX_MEM(BPF_W, BPF_REG_8, BPF_REG_6, v->data_end));
 }
 
 /* A packet that comes back from another set's program starts anew. */
@@ -74,7 +124,8 @@ static void emit_skip(struct insns *is, struct fixups *f, struct bpf_insn jump)
 }
 
 static void emit_match(struct insns *is, const struct xdivert *s,
-		       const struct xdv_rule *rule, __u32 position, __u32 oif)
+		       const struct variant *v, const struct xdv_rule *rule,
+		       __u32 position, __u32 oif)
 {
 	__u32 id = rule->id;
 
@@ -85,10 +136,10 @@ static void emit_match(struct insns *is, const struct xdivert *s,
 	insns_add(is, INSN_ST_MEM(BPF_W, BPF_REG_9, SCRATCH(want_layer),
 				  rule->layer));
 	insns_add(is, INSN_MOV64_REG(BPF_REG_1, BPF_REG_6));
-	insn_ld_map_fd(is, BPF_REG_2, s->stages);
+	insn_ld_map_fd(is, BPF_REG_2, stages_of(s, v));
 	insns_add(is, INSN_MOV64_IMM(BPF_REG_3, XDV_STAGE_DIVERT));
 	insns_add(is, INSN_CALL(BPF_FUNC_tail_call));
-	insns_add(is, INSN_MOV64_IMM(BPF_REG_0, XDP_PASS));
+	insns_add(is, INSN_MOV64_IMM(BPF_REG_0, v->pass));
 	insns_add(is, INSN_EXIT());
 }
 
@@ -101,8 +152,20 @@ static int resolve(const char *name, __u32 *ifindex)
 	return 0;
 }
 
+static int emit_filter(struct insns *is, const struct variant *v,
+		       const struct xdv_rule *rule,
+		       const struct bpf_program *classic)
+{
+	int rc = filter_translate(classic, v->view, is);
+
+	return rc ? error_set(rc, "'%s' is not supported here: %s",
+			      rule->filter, strerror(-rc))
+		  : 0;
+}
+
 static int emit_rule(struct insns *is, const struct xdivert *s,
-		     const struct xdv_rule *rule, __u32 position)
+		     const struct variant *v, const struct xdv_rule *rule,
+		     __u32 position)
 {
 	struct bpf_program classic;
 	struct fixups f = {.count = 0};
@@ -112,6 +175,10 @@ static int emit_rule(struct insns *is, const struct xdivert *s,
 	/* A rule whose interface has gone can match nothing. */
 	if (resolve(rule->iif, &iif) || resolve(rule->oif, &oif))
 		return 0;
+	rc = filter_compile(rule->filter, v->link_type, &classic);
+	/* Nor can one that asks for link headers where there are none. */
+	if (rc)
+		return v->link_type == DLT_EN10MB ? rc : 0;
 	insns_add(is,
 		  INSN_LDX_MEM(BPF_W, BPF_REG_1, BPF_REG_9, SCRATCH(start)));
 	emit_skip(is, &f, INSN_JMP32_IMM(BPF_JGT, BPF_REG_1, position, 0));
@@ -132,16 +199,12 @@ static int emit_rule(struct insns *is, const struct xdivert *s,
 					   SCRATCH(oif)));
 		emit_skip(is, &f, INSN_JMP32_IMM(BPF_JNE, BPF_REG_1, oif, 0));
 	}
-	rc = filter_compile(rule->filter, &classic);
-	if (rc)
-		return rc;
-	rc = filter_translate(&classic, is);
+	rc = emit_filter(is, v, rule, &classic);
 	pcap_freecode(&classic);
 	if (rc)
-		return error_set(rc, "'%s' is not supported here: %s",
-				 rule->filter, strerror(-rc));
+		return rc;
 	emit_skip(is, &f, INSN_JMP_IMM(BPF_JEQ, BPF_REG_0, 0, 0));
-	emit_match(is, s, rule, position, oif);
+	emit_match(is, s, v, rule, position, oif);
 	for (i = 0; i < f.count && !is->error; i++) {
 		if (is->count - f.at[i] - 1 > INT16_MAX)
 			return error_set(-E2BIG, "'%s' is too long",
@@ -151,12 +214,11 @@ static int emit_rule(struct insns *is, const struct xdivert *s,
 	return is->error;
 }
 
-static int load(struct insns *is)
+static int load(struct insns *is, const struct variant *v)
 {
 	static char log[1 << 20];
-	/* A tail call needs the same type as its caller's, which libbpf sets.
-	 */
-	LIBBPF_OPTS(bpf_prog_load_opts, opts, .expected_attach_type = BPF_XDP);
+	LIBBPF_OPTS(bpf_prog_load_opts, opts,
+		    .expected_attach_type = v->attach);
 	int fd;
 
 	if (getenv("XDIVERT_DEBUG")) {
@@ -164,8 +226,7 @@ static int load(struct insns *is)
 		opts.log_size = sizeof(log);
 		opts.log_level = 1;
 	}
-	fd = bpf_prog_load(BPF_PROG_TYPE_XDP, "xdv_xdp_rules", "GPL", is->insn,
-			   is->count, &opts);
+	fd = bpf_prog_load(v->type, v->name, "GPL", is->insn, is->count, &opts);
 	fputs(log, stderr);
 	if (fd < 0)
 		return error_set(fd,
@@ -175,21 +236,22 @@ static int load(struct insns *is)
 	return fd;
 }
 
-static int compile(const struct xdivert *s, const struct xdv_rule *rules, int n)
+static int compile(const struct xdivert *s, const struct variant *v,
+		   const struct xdv_rule *rules, int n)
 {
 	struct insns is = {0};
 	int i, rc = 0;
 
-	emit_prologue(&is, s);
+	emit_prologue(&is, s, v);
 	emit_generation(&is, (__u32)s->shared->generation);
 	for (i = 0; i < n && !rc; i++)
-		rc = emit_rule(&is, s, &rules[i], i);
-	insns_add(&is, INSN_MOV64_IMM(BPF_REG_0, XDP_PASS));
+		rc = emit_rule(&is, s, v, &rules[i], i);
+	insns_add(&is, INSN_MOV64_IMM(BPF_REG_0, v->pass));
 	insns_add(&is, INSN_EXIT());
 	if (!rc && is.error)
 		rc = error_set(is.error, "%s", strerror(-is.error));
 	if (!rc)
-		rc = load(&is);
+		rc = load(&is, v);
 	insns_free(&is);
 	return rc;
 }
@@ -226,32 +288,67 @@ static void bump(struct xdivert *s)
 	__atomic_fetch_add(&s->shared->generation, 1, __ATOMIC_SEQ_CST);
 }
 
+static int remove_programs(struct xdivert *s)
+{
+	int rc = 0, one;
+	size_t i;
+
+	for (i = 0; i < VARIANTS; i++) {
+		one = bpf_map_delete_elem(stages_of(s, &variants[i]),
+					  &variants[i].stage);
+		if (one && one != -ENOENT)
+			rc = one;
+	}
+	return rc;
+}
+
+static int put_program(struct xdivert *s, const struct variant *v, int fd)
+{
+	int rc = bpf_map_update_elem(stages_of(s, v), &v->stage, &fd, BPF_ANY);
+
+	return rc ? error_set(rc, "cannot replace the rules' program: %s",
+			      strerror(-rc))
+		  : 0;
+}
+
+/* All of them compile, or none changes. */
+static int replace_programs(struct xdivert *s, const struct xdv_rule *rules,
+			    int n)
+{
+	const struct variant *v;
+	int fd[VARIANTS], rc = 0;
+	size_t i, made;
+
+	for (made = 0; made < VARIANTS && !rc; made++) {
+		v = &variants[made];
+		fd[made] = needed(s, v) ? compile(s, v, rules, n) : -ENOENT;
+		if (fd[made] < 0 && fd[made] != -ENOENT)
+			rc = fd[made];
+	}
+	for (i = 0; i < made; i++) {
+		v = &variants[i];
+		if (fd[i] < 0)
+			continue;
+		if (!rc)
+			rc = put_program(s, v, fd[i]);
+		close(fd[i]);
+	}
+	return rc;
+}
+
 /* Compile what xdv_rules holds, but one, and swap it in. */
 static int swap(struct xdivert *s, __u32 without)
 {
-	__u32 stage = XDV_STAGE_RULES;
 	struct xdv_rule *rules;
-	int n, fd, rc;
+	int n, rc;
 
 	n = read_rules(s, without, &rules);
 	if (n < 0)
 		return error_set(n, "out of memory");
 	/* The daemon must know a rule before a packet can match it. */
 	bump(s);
-	if (!n) {
-		free(rules);
-		rc = bpf_map_delete_elem(s->stages, &stage);
-		return rc == -ENOENT ? 0 : rc;
-	}
-	fd = compile(s, rules, n);
+	rc = n ? replace_programs(s, rules, n) : remove_programs(s);
 	free(rules);
-	if (fd < 0)
-		return fd;
-	rc = bpf_map_update_elem(s->stages, &stage, &fd, BPF_ANY);
-	if (rc)
-		error_set(rc, "cannot replace the rules' program: %s",
-			  strerror(-rc));
-	close(fd);
 	return rc;
 }
 
@@ -359,10 +456,10 @@ static int del(struct xdivert *s, const char *name)
 
 int ruleset_flush(struct xdivert *s)
 {
-	__u32 key, stage = XDV_STAGE_RULES;
-	int rc = bpf_map_delete_elem(s->stages, &stage);
+	int rc = remove_programs(s);
+	__u32 key;
 
-	if (rc && rc != -ENOENT)
+	if (rc)
 		return error_set(rc, "cannot remove the rules' program: %s",
 				 strerror(-rc));
 	rc = 0;

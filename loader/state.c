@@ -353,6 +353,7 @@ static int open_maps(struct xdivert *s)
 	err = err ? err : get(s, "xdv_xsks", &s->xsks);
 	err = err ? err : get(s, "xdv_recent", &s->recent);
 	err = err ? err : get(s, "xdv_stages", &s->stages);
+	err = err ? err : get(s, "xdv_tc_stages", &s->tc_stages);
 	err = err ? err : get(s, "xdv_scratch", &s->scratch);
 	return err ? err : get(s, "xdv_rules", &s->rules);
 }
@@ -403,6 +404,7 @@ static void close_maps(struct xdivert *s)
 	close_fd(&s->xsks);
 	close_fd(&s->recent);
 	close_fd(&s->stages);
+	close_fd(&s->tc_stages);
 	close_fd(&s->scratch);
 	close_fd(&s->rules);
 	state_unlock(s);
@@ -578,6 +580,7 @@ static struct xdivert *new_state(void)
 			.xsks = -1,
 			.recent = -1,
 			.stages = -1,
+			.tc_stages = -1,
 			.scratch = -1,
 			.rules = -1,
 		};

@@ -14,8 +14,8 @@ struct xdivert {
 	int netns;	/* the namespace */
 	uint32_t id;	/* and its id */
 	int lock;	/* the folder, flocked exclusively; -1 if not */
-	int stats, control, ifaces, queues, xsks, recent, stages, scratch,
-		rules;
+	int stats, control, ifaces, queues, xsks, recent, stages, tc_stages,
+		scratch, rules;
 	struct xdv_control *shared;  /* mapped */
 	struct xdv_queue *occupancy; /* mapped: XDV_MAX_IFACES * _QUEUES */
 };

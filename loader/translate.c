@@ -5,9 +5,12 @@
  */
 #include <errno.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <xdivert/abi.h>
 
 #include "filter.h"
 #include "insn.h"
@@ -16,12 +19,24 @@
 #define X	   BPF_REG_1
 #define T1	   BPF_REG_2
 #define T2	   BPF_REG_3
+#define T3	   BPF_REG_4
+#define CTX	   BPF_REG_6
 #define DATA	   BPF_REG_7
 #define END	   BPF_REG_8
+#define SCRATCH	   BPF_REG_9
 /* What the verifier lets a packet pointer move. */
 #define OFFSET_MAX 0xfff0u
-/* The scratch words M[], below what the program around us keeps. */
+/* Stack: what bpf_skb_load_bytes() fetched, a register meanwhile, and the
+ * words M[]; the program around us keeps the first 4 bytes.
+ */
+#define FETCHED	   (-8)
+#define SAVED	   (-16)
 #define MEM(k)	   (-16 - 4 * (int)((k) + 1))
+
+#define HEAD	  ((int)offsetof(struct xdv_scratch, head))
+#define TAG	  4  /* bytes of a VLAN tag */
+#define AFTER_TAG 16 /* where the EtherType behind it is */
+#define SKB_LEN	  ((int)offsetof(struct __sk_buff, len))
 
 /* A classic instruction, the filter's outcome, or the code's end. */
 #define TO_FALSE (-1)
@@ -35,6 +50,7 @@ struct jump {
 struct translation {
 	struct insns *out;
 	const struct bpf_program *in;
+	enum filter_view view;
 	size_t *start; /* of each classic instruction */
 	struct jump *jump;
 	size_t jumps;
@@ -88,30 +104,121 @@ static unsigned int size_of(unsigned int code)
 	return 1;
 }
 
-/* T1 points at the packet's byte k (+ X); beyond the end is false. */
-static void add_pointer(struct translation *t, __u32 k, unsigned int size,
-			bool indirect)
+/* T1 = k (+ X), false if no packet is that long; at compile time if it is
+ * known then.
+ */
+static bool add_offset(struct translation *t, __u32 k, unsigned int size,
+		       bool indirect)
 {
 	if (k > OFFSET_MAX - size) {
 		/* Always taken; a plain jump would leave dead code behind. */
 		add(t, INSN_MOV64_IMM(T1, 0));
 		add_jump(t, INSN_JMP_IMM(BPF_JEQ, T1, 0, 0), TO_FALSE);
-		return;
+		return false;
 	}
-	add(t, INSN_MOV64_REG(T1, DATA));
-	if (indirect) {
-		/* The upper half of X is zero: 64-bit sums do not wrap. */
-		add(t, INSN_MOV32_REG(T2, X));
-		add(t, INSN_ALU64_IMM(BPF_ADD, T2, k));
-		add_jump(t, INSN_JMP_IMM(BPF_JGT, T2, OFFSET_MAX - size, 0),
-			 TO_FALSE);
-		add(t, INSN_ALU64_REG(BPF_ADD, T1, T2));
-	} else {
-		add(t, INSN_ALU64_IMM(BPF_ADD, T1, k));
+	if (!indirect) {
+		add(t, INSN_MOV64_IMM(T1, k));
+		return true;
 	}
-	add(t, INSN_MOV64_REG(T2, T1));
-	add(t, INSN_ALU64_IMM(BPF_ADD, T2, size));
-	add_jump(t, INSN_JMP_REG(BPF_JGT, T2, END, 0), TO_FALSE);
+	/* The upper half of X is zero: 64-bit sums do not wrap. */
+	add(t, INSN_MOV32_REG(T1, X));
+	add(t, INSN_ALU64_IMM(BPF_ADD, T1, k));
+	add_jump(t, INSN_JMP_IMM(BPF_JGT, T1, OFFSET_MAX - size, 0), TO_FALSE);
+	return true;
+}
+
+/* Jumps within a load: where they are, and what they skip ends here. */
+static size_t add_ahead(struct translation *t, struct bpf_insn insn)
+{
+	add(t, insn);
+	return t->out->count - 1;
+}
+
+static void land(struct translation *t, size_t at)
+{
+	if (!t->out->error)
+		t->out->insn[at].off = t->out->count - at - 1;
+}
+
+/* dst = the bytes at T1 of an XDP frame. */
+static void add_direct(struct translation *t, unsigned int size_code, int dst)
+{
+	unsigned int size = size_of(size_code);
+
+	add(t, INSN_MOV64_REG(T2, DATA));
+	add(t, INSN_ALU64_REG(BPF_ADD, T2, T1));
+	add(t, INSN_MOV64_REG(T3, T2));
+	add(t, INSN_ALU64_IMM(BPF_ADD, T3, size));
+	add_jump(t, INSN_JMP_REG(BPF_JGT, T3, END, 0), TO_FALSE);
+	add(t, INSN_LDX_MEM(BPF_SIZE(size_code), dst, T2, 0));
+}
+
+/* The same of an sk_buff, whose end may lie beyond data_end. */
+static void add_skb(struct translation *t, unsigned int size_code, int dst)
+{
+	unsigned int size = size_of(size_code);
+	int keep = dst == A ? X : A, rc = keep == A ? X : A;
+	size_t slow, done;
+
+	add(t, INSN_MOV64_REG(T2, DATA));
+	add(t, INSN_ALU64_REG(BPF_ADD, T2, T1));
+	add(t, INSN_MOV64_REG(T3, T2));
+	add(t, INSN_ALU64_IMM(BPF_ADD, T3, size));
+	slow = add_ahead(t, INSN_JMP_REG(BPF_JGT, T3, END, 0));
+	add(t, INSN_LDX_MEM(BPF_SIZE(size_code), dst, T2, 0));
+	done = add_ahead(t, INSN_JA(0));
+	land(t, slow);
+	add(t, INSN_STX_MEM(BPF_DW, BPF_REG_10, keep, SAVED));
+	add(t, INSN_MOV64_REG(BPF_REG_1, CTX));
+	add(t, INSN_MOV64_REG(BPF_REG_3, BPF_REG_10));
+	add(t, INSN_ALU64_IMM(BPF_ADD, BPF_REG_3, FETCHED));
+	add(t, INSN_MOV64_IMM(BPF_REG_4, size));
+	add(t, INSN_CALL(BPF_FUNC_skb_load_bytes)); /* r2 is T1 */
+	if (rc != BPF_REG_0)
+		add(t, INSN_MOV64_REG(rc, BPF_REG_0));
+	add(t, INSN_LDX_MEM(BPF_DW, keep, BPF_REG_10, SAVED));
+	add_jump(t, INSN_JMP_IMM(BPF_JNE, rc, 0, 0), TO_FALSE);
+	add(t, INSN_LDX_MEM(BPF_SIZE(size_code), dst, BPF_REG_10, FETCHED));
+	land(t, done);
+}
+
+/* A tag that is in the metadata: what precedes its end is in the scratch. */
+static void add_tagged(struct translation *t, unsigned int size_code, int dst)
+{
+	unsigned int size = size_of(size_code);
+	size_t behind, done;
+
+	behind = add_ahead(t, INSN_JMP_IMM(BPF_JGE, T1, AFTER_TAG, 0));
+	add(t, INSN_LDX_MEM(BPF_W, T2, CTX, SKB_LEN));
+	add(t, INSN_ALU64_IMM(BPF_ADD, T2, TAG - (int)size));
+	add_jump(t, INSN_JMP_REG(BPF_JGT, T1, T2, 0), TO_FALSE);
+	add(t, INSN_MOV64_REG(T2, SCRATCH));
+	add(t, INSN_ALU64_REG(BPF_ADD, T2, T1));
+	add(t, INSN_LDX_MEM(BPF_SIZE(size_code), dst, T2, HEAD));
+	done = add_ahead(t, INSN_JA(0));
+	land(t, behind);
+	add(t, INSN_ALU64_IMM(BPF_SUB, T1, TAG));
+	add_skb(t, size_code, dst);
+	land(t, done);
+}
+
+/* dst = the packet's byte, half word or word at k (+ X), as it stands. */
+static bool add_load(struct translation *t, unsigned int size_code, __u32 k,
+		     bool indirect, int dst)
+{
+	if (!add_offset(t, k, size_of(size_code), indirect))
+		return false;
+	if (t->view == FILTER_XDP)
+		add_direct(t, size_code, dst);
+	else if (t->view == FILTER_SKB)
+		add_skb(t, size_code, dst);
+	else if (indirect || k < AFTER_TAG)
+		add_tagged(t, size_code, dst);
+	else {
+		add(t, INSN_ALU64_IMM(BPF_SUB, T1, TAG));
+		add_skb(t, size_code, dst);
+	}
+	return true;
 }
 
 static void add_packet(struct translation *t, unsigned int code, __u32 k,
@@ -119,18 +226,20 @@ static void add_packet(struct translation *t, unsigned int code, __u32 k,
 {
 	unsigned int size = size_of(code);
 
-	add_pointer(t, k, size, indirect);
-	if (k > OFFSET_MAX - size)
-		return;
-	add(t, INSN_LDX_MEM(BPF_SIZE(code), A, T1, 0));
-	if (size > 1)
+	if (add_load(t, code, k, indirect, A) && size > 1)
 		add(t, INSN_TO_BE(A, size * 8));
 }
 
 static void add_length(struct translation *t, int reg)
 {
-	add(t, INSN_MOV64_REG(reg, END));
-	add(t, INSN_ALU64_REG(BPF_SUB, reg, DATA));
+	if (t->view == FILTER_XDP) {
+		add(t, INSN_MOV64_REG(reg, END));
+		add(t, INSN_ALU64_REG(BPF_SUB, reg, DATA));
+		return;
+	}
+	add(t, INSN_LDX_MEM(BPF_W, reg, CTX, SKB_LEN));
+	if (t->view == FILTER_SKB_TAGGED)
+		add(t, INSN_ALU64_IMM(BPF_ADD, reg, TAG));
 }
 
 static int translate_ld(struct translation *t, unsigned int code, __u32 k)
@@ -166,10 +275,8 @@ static int translate_ldx(struct translation *t, unsigned int code, __u32 k)
 		add_length(t, X);
 		return 0;
 	case BPF_MSH:
-		add_pointer(t, k, 1, false);
-		if (k > OFFSET_MAX - 1)
+		if (!add_load(t, BPF_B, k, false, X))
 			return 0;
-		add(t, INSN_LDX_MEM(BPF_B, X, T1, 0));
 		add(t, INSN_ALU32_IMM(BPF_AND, X, 0xf));
 		add(t, INSN_ALU32_IMM(BPF_LSH, X, 2));
 		return 0;
@@ -343,13 +450,14 @@ static int finish(struct translation *t)
 	return 0;
 }
 
-int filter_translate(const struct bpf_program *classic, struct insns *is)
+int filter_translate(const struct bpf_program *classic, enum filter_view view,
+		     struct insns *is)
 {
-	struct translation t = {.out = is, .in = classic};
+	struct translation t = {.out = is, .in = classic, .view = view};
 	int rc = -ENOMEM;
 
 	t.start = calloc(classic->bf_len + 1, sizeof(*t.start));
-	t.jump = calloc(classic->bf_len + 2, 2 * sizeof(*t.jump));
+	t.jump = calloc(classic->bf_len + 2, 3 * sizeof(*t.jump));
 	if (t.start && t.jump) {
 		rc = 0;
 		add_start(&t);

@@ -159,12 +159,19 @@ struct xdv_scratch {
 	__u32 position;	  /* matched: position in the set */
 	__u32 want_oif;	  /* matched: required egress, 0 any */
 	__u32 want_layer; /* matched: required layer */
+	__u32 stage;	  /* the rules' program to come back to */
+	/* The packet's first bytes with the VLAN tag that the device took out,
+	 * for xdv_tc_stages' tagged rules.
+	 */
+	__u8 head[20];
 };
 
-/* xdv_stages: the hook's tail calls. */
+/* xdv_stages and xdv_tc_stages: the hooks' tail calls. */
 enum xdv_stage {
 	XDV_STAGE_RULES,
 	XDV_STAGE_DIVERT,
+	XDV_STAGE_RULES_TAGGED, /* TC: the VLAN tag is in the metadata */
+	XDV_STAGE_RULES_RAW,	/* TC: no link header */
 	XDV_STAGES,
 };
 
