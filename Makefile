@@ -12,6 +12,7 @@ Q := $(if $(filter 1,$(V)),,@)
 say = $(if $(filter 1,$(V)),,@printf '  %-8s %s\n' $(1) $(2))
 
 CFLAGS ?= -O2 -g
+DEBUG_CFLAGS := -O1 -g -DXDIVERT_DEBUG -fsanitize=address,undefined -fno-sanitize-recover=all
 ALL_CFLAGS := -std=gnu11 -Wall -Wextra -Werror -D_GNU_SOURCE -Iinclude -Iloader -Itests/unit \
 	-I$(B) -MMD -MP -fvisibility=hidden -DXDIVERT_VERSION='"$(VERSION)"' $(CFLAGS)
 BPF_CFLAGS := -target bpf -mcpu=v3 -O2 -g -Wall -Wextra -Werror \
@@ -33,7 +34,7 @@ DEPS := clang llvm gcc g++ make pkg-config libbpf-dev libxdp-dev bpftool libpcap
 	libcmocka-dev iproute2 ethtool tcpdump curl python3 python3-pytest \
 	python3-scapy iputils-ping util-linux procps
 
-.PHONY: all deps check check-unit check-net demo install uninstall clean help regen
+.PHONY: all deps check check-unit check-debug check-net demo install uninstall clean help regen
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -101,10 +102,14 @@ deps: ## install what is missing (Debian packages)
 		  apt-get install -y -q --no-install-recommends $(DEPS); }
 
 check: deps ## all tests (root)
-	@$(MAKE) --no-print-directory all check-unit check-net
+	@$(MAKE) --no-print-directory all check-unit check-debug check-net
 
 check-unit: $(C_TESTS)
 	@for t in $^; do echo "== $$t"; $$t || exit 1; done
+
+# The same tests where memory errors, undefined behaviour and double frees abort.
+check-debug:
+	@$(MAKE) --no-print-directory B=build/debug CFLAGS='$(DEBUG_CFLAGS)' check-unit
 
 check-net: all
 	@$(PYTHON) -m pytest -q -p no:cacheprovider tests/net

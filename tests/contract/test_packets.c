@@ -5,10 +5,12 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "tally.h"
@@ -155,6 +157,30 @@ static void test_C20_clones_are_independent(void **state)
 	assert_int_equal(xdivert_injection_destroy(h, -1), n);
 }
 
+/* In another process, for builds with XDIVERT_DEBUG abort it. */
+static void test_C20_double_free(void **state)
+{
+	struct xdivert_injection *h = create(AF_UNSPEC, BOTH);
+	struct xdivert_packet *p = lab_packet(h, &plain);
+	pid_t child = fork();
+	int status;
+
+	(void)state;
+	if (!child) {
+		xdivert_packet_free(p);
+		xdivert_packet_free(p);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+#ifdef XDIVERT_DEBUG
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+#else
+	assert_true(WIFEXITED(status) && !WEXITSTATUS(status));
+#endif
+	xdivert_packet_free(p);
+	assert_int_equal(xdivert_injection_destroy(h, -1), 0);
+}
+
 static void test_C28_ttl(void **state)
 {
 	struct xdivert_injection *h = serve("udp", XDV_LAYER_FORWARD);
@@ -221,6 +247,7 @@ int main(void)
 		cmocka_unit_test(test_C16_held_and_injected_by_another_thread),
 		cmocka_unit_test(test_C19_lone_fragment),
 		cmocka_unit_test(test_C20_clones_are_independent),
+		cmocka_unit_test(test_C20_double_free),
 		cmocka_unit_test(test_C28_ttl),
 		cmocka_unit_test(test_C29_too_big),
 	};

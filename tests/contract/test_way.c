@@ -265,7 +265,7 @@ static void test_C26_order(void **state)
 	static uint8_t frame[2100];
 	struct tally t = {0};
 	struct udp u = plain, other = plain;
-	char text[16];
+	char text[24];
 	int i, got, n;
 
 	(void)state;
