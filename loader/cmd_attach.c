@@ -7,7 +7,7 @@
 
 #include "cmd.h"
 
-#define SERVE_TRIES 2000 /* of a millisecond */
+#define SERVE_TRIES 10000 /* of a millisecond */
 
 static int parse_mode(const char *word, unsigned int *mode)
 {

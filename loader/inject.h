@@ -73,7 +73,8 @@ struct xdivert_injection {
 	struct crew *crew;
 	unsigned int share, shares; /* of the receive queues */
 	int changes;		    /* inotify: attach and detach */
-	int links; /* netlink: interfaces come, go and change */
+	int links;  /* netlink: interfaces come, go and change */
+	bool stale; /* something changed since we looked around */
 	int busy_tries;
 	int trouble; /* -errno that dispatch still has to tell */
 	unsigned int rounds;

@@ -169,6 +169,7 @@ static int open_queue(struct queues *q, struct queue *queue)
 	occupancy->produced = 0;
 	occupancy->lost = 0;
 	occupancy->consumed = 0;
+	occupancy->serial = queue->serial;
 	rc = bpf_map_update_elem(q->s->xsks, &queue->row, &fd, BPF_ANY);
 	if (!rc && epoll_ctl(q->epoll, EPOLL_CTL_ADD, fd, &event))
 		rc = -errno;

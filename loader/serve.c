@@ -18,10 +18,11 @@
 #include "ruleset.h"
 #include "seen.h"
 
-#define BATCH	   64
-#define BUSY_WAIT  5 /* ms */
-#define BUSY_TRIES 200
-#define LOOK_AGAIN 64 /* rounds between two looks at attachments under load */
+#define BATCH	      64
+#define BUSY_WAIT     5 /* ms */
+#define BUSY_TRIES    200
+#define BUSY_WAIT_MAX 200 /* ms, from then on */
+#define LOOK_AGAIN    64 /* rounds between two looks at attachments under load */
 
 static int watch(struct xdivert_injection *h, int fd)
 {
@@ -45,8 +46,10 @@ static int open_changes(struct xdivert_injection *h)
 	return watch(h, h->changes);
 }
 
-/* Serve what is attached now; what cannot be done yet is tried again. */
-static void refresh(struct xdivert_injection *h)
+/* Interfaces that have gone, rules that name some: false if somebody else is
+ * changing them now.
+ */
+static bool look_around(struct xdivert_injection *h)
 {
 	int rc = state_trylock(h->x);
 
@@ -55,28 +58,45 @@ static void refresh(struct xdivert_injection *h)
 		ruleset_refresh(h->x);
 	}
 	state_unlock(h->x);
+	return !rc;
+}
+
+/* Serve what is attached now; what cannot be done yet is tried again. */
+static void refresh(struct xdivert_injection *h)
+{
+	int rc;
+
+	if (h->stale && look_around(h))
+		h->stale = false;
 	/* The kernel frees the sockets of a detached interface a little later
 	 * than we close them.
 	 */
-	rc = rc ? -EBUSY : queues_update(h->q);
-	if (!rc && queues_starved(h->q))
-		rc = -EBUSY;
-	if (rc == -EBUSY && h->busy_tries < BUSY_TRIES) {
+	rc = h->stale ? -EBUSY : queues_update(h->q);
+	if (!rc && queues_starved(h->q)) {
 		h->busy_tries++;
-		return;
+	} else if (rc != -EBUSY) {
+		h->busy_tries = 0;
+		h->trouble = rc;
+	} else if (h->busy_tries++ == BUSY_TRIES) {
+		/* Told once; it is tried again all the same. */
+		h->trouble = rc;
 	}
-	h->busy_tries = 0;
-	h->trouble = rc;
+}
+
+/* The kernel may take a while on a loaded machine; nobody spins for it. */
+static int retry_wait(const struct xdivert_injection *h)
+{
+	return h->busy_tries > BUSY_TRIES ? BUSY_WAIT_MAX : BUSY_WAIT;
 }
 
 static void update(struct xdivert_injection *h)
 {
 	char events[4096];
-	bool changed = netlink_drain(h->links);
 
+	h->stale |= netlink_drain(h->links);
 	while (read(h->changes, events, sizeof(events)) > 0)
-		changed = true;
-	if (changed || h->busy_tries)
+		h->stale = true;
+	if (h->stale || h->busy_tries)
 		refresh(h);
 }
 
@@ -101,6 +121,7 @@ int xdivert_serve_share(struct xdivert_injection *h, unsigned int share,
 		serve_end(h);
 		return rc;
 	}
+	h->stale = true;
 	refresh(h);
 	return 0;
 }
@@ -267,9 +288,11 @@ int serve_round(struct xdivert_injection *h)
 
 int serve_timeout(const struct xdivert_injection *h, int timeout_ms)
 {
-	if (!h->busy_tries || (timeout_ms >= 0 && timeout_ms < BUSY_WAIT))
+	int wait = retry_wait(h);
+
+	if (!h->busy_tries || (timeout_ms >= 0 && timeout_ms < wait))
 		return timeout_ms;
-	return BUSY_WAIT;
+	return wait;
 }
 
 enum xdivert_injection_state

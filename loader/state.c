@@ -672,7 +672,9 @@ unsigned int state_served(const struct xdivert *s,
 	unsigned int i, n = 0;
 
 	for (i = 0; i < iface->queues; i++)
-		n += __atomic_load_n(&row[i].limit, __ATOMIC_ACQUIRE) != 0;
+		/* The slot's last user may not have been given up yet. */
+		n += __atomic_load_n(&row[i].limit, __ATOMIC_ACQUIRE) &&
+		     row[i].serial == iface->serial;
 	return n;
 }
 

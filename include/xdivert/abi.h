@@ -93,7 +93,8 @@ struct xdv_queue {
 	__u64 pad0[6];
 	__u64 consumed; /* by the daemon; on its own cache line */
 	__u64 limit;
-	__u64 pad1[6];
+	__u64 serial; /* of the attachment that the daemon serves here */
+	__u64 pad1[5];
 };
 XDV_SIZE(struct xdv_queue, 128);
 
