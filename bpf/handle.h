@@ -91,7 +91,7 @@ static __always_inline void complete(struct xdv_desc *desc, __s32 status,
 	c->reason = reason;
 	c->len = desc->len;
 	c->slot = desc->slot;
-	c->engine = XDV_ENGINE_LIVE;
+	c->engine = desc->engine;
 	if (fib) {
 		c->family = fib->family;
 		__builtin_memcpy(c->nexthop, fib->ipv6_dst, sizeof(c->nexthop));

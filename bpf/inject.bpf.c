@@ -5,9 +5,9 @@
  * target interface. It runs over live frames (BPF_F_TEST_XDP_LIVE_FRAMES,
  * kernel 5.18): the kernel transmits what it makes, without an sk_buff.
  *
- * The program is attached to a device of ours too, only to stay in the XDP
- * dispatcher (otherwise each call would wait for an RCU grace period). That
- * device is down and receives nothing.
+ * It is attached to the port (loader/port.c) too, whose frames have the packet
+ * in them already: that is cheaper for a few. As long as it is attached, calls
+ * with live frames do not wait for an RCU grace period.
  */
 #include "handle.h"
 #include "parse.h"
@@ -51,7 +51,7 @@ static __always_inline struct refusal fib_refusal(long rc)
 	return refused(rc < 0 ? rc : -ENETUNREACH, XDV_REASON_FIB_NOT_FWDED);
 }
 
-/* Size the frame and copy the packet behind room for an Ethernet header. */
+/* Size a live frame and copy the packet behind room for an Ethernet header. */
 static __always_inline int write_packet(struct xdp_md *ctx,
 					const struct xdv_desc *desc)
 {
@@ -104,7 +104,7 @@ static __always_inline int place(struct xdp_md *ctx,
 	struct ethhdr *eth;
 	void *end;
 
-	if (write_packet(ctx, desc))
+	if (desc->engine == XDV_ENGINE_LIVE && write_packet(ctx, desc))
 		return -1;
 	eth = (void *)(long)ctx->data;
 	end = (void *)(long)ctx->data_end;

@@ -87,7 +87,7 @@ int xdivert_injection_create(struct xdivert_injection **handle,
 	h->last = &h->first;
 	h->wake = h->epoll = h->alive = h->link = -1;
 	h->changes = h->links = -1;
-	h->port.netns = -1;
+	h->port.netns = h->port.tap = -1;
 	pthread_mutex_init(&h->lock, NULL);
 	rc = open_handle(h);
 	if (rc) {

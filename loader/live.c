@@ -28,6 +28,7 @@
 
 #define ETHERNET_HEADER 14
 #define KICK_INTERVAL	100000000 /* ns between two tries at one next hop */
+#define PORT_MOST	10	  /* packets: more are cheaper as live frames */
 
 _Static_assert(XDIVERT_PENDING_MAX <= XDV_INFLIGHT, "too few descriptors");
 
@@ -179,7 +180,7 @@ static void complete_here(struct xdivert_injection *h, struct xdv_desc *desc,
 		.reason = reason,
 		.len = desc->len,
 		.slot = desc->slot,
-		.engine = XDV_ENGINE_LIVE,
+		.engine = desc->engine,
 	};
 	__u32 key;
 
@@ -291,6 +292,38 @@ static void run_all(struct xdivert_injection *h, uint32_t longest,
 		refuse_queued(h, err, XDV_REASON_ENGINE);
 }
 
+static void set_engine(struct xdivert_injection *h, enum xdv_engine engine)
+{
+	struct xdv_ring *ring = &h->skel->bss->xdv_ring;
+	uint32_t position;
+
+	for (position = ring->consumer; position != ring->producer; position++)
+		desc_at(h, position)->engine = engine;
+}
+
+/*
+ * A call with live frames costs as much as several packets through the port,
+ * whatever it carries. What the port did not take is left in the ring.
+ */
+static void run_port(struct xdivert_injection *h)
+{
+	struct xdv_ring *ring = &h->skel->bss->xdv_ring;
+	const struct xdivert_packet *p;
+	uint32_t position;
+
+	set_engine(h, XDV_ENGINE_PORT);
+	while (ring->consumer != ring->producer) {
+		position = ring->consumer;
+		p = &h->packets[desc_at(h, position)->frame];
+		port_send(&h->port, p->data, p->len);
+		if (*(volatile __u32 *)&ring->consumer == position)
+			break;
+	}
+	ring_buffer__consume(h->completions);
+	settle_rest(h, 0);
+	set_engine(h, XDV_ENGINE_LIVE);
+}
+
 /* Give a target its own row in xdv_stats before BPF first counts there. */
 static void ensure_stats(struct xdivert_injection *h, uint32_t ifindex)
 {
@@ -334,6 +367,7 @@ static uint32_t fill(struct xdivert_injection *h, struct xdivert_packet *p)
 			.compartment = r->compartment,
 			.flags = r->flags,
 			.state = XDV_DESC_QUEUED,
+			.engine = XDV_ENGINE_LIVE,
 			.slot = slot,
 		};
 		if (p->len > longest)
@@ -371,12 +405,25 @@ static void send_here(struct xdivert_injection *h, uint32_t longest,
 		run_all(h, longest, receive ? r->ifindex : 0);
 }
 
+/* Of the handle's compartment, out of it, and few enough. */
+static bool goes_through_port(const struct xdivert_injection *h,
+			      const struct request *r)
+{
+	const struct xdv_ring *ring = &h->skel->bss->xdv_ring;
+
+	return port_usable(&h->port) && !r->compartment &&
+	       !(r->flags & XDV_DESC_RECEIVE) &&
+	       ring->producer - ring->consumer <= PORT_MOST;
+}
+
 void live_send(struct xdivert_injection *h, struct xdivert_packet *chain)
 {
 	/* The first packet's completion may reuse its request. */
 	struct request r = chain->request;
 	uint32_t longest = fill(h, chain);
 
+	if (goes_through_port(h, &r))
+		run_port(h);
 	if (!r.compartment) {
 		send_here(h, longest, &r);
 	} else if (compartment_switch(r.compartment)) {

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * A veth pair with its far end in a network namespace that nobody else can
- * see and that this process alone keeps alive: when the process ends, however
- * it ends, the kernel removes the namespace and with it both devices.
+ * The port is a tap: the kernel runs the XDP program of a tap within write(2),
+ * sends where that redirects, and flushes, before it returns. Nobody but us
+ * can write to it, so the program sees no packet that is not ours. Where the
+ * kernel has no tap, a veth pair keeps the program in the XDP dispatcher. Its
+ * far end is in a network namespace that nobody else can see. Either way the
+ * devices go with the process that made them, however it ends.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -11,10 +14,12 @@
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <libmnl/libmnl.h>
-#include <linux/if_link.h>
+#include <linux/if_tun.h>
 #include <linux/rtnetlink.h>
 #include <linux/veth.h>
 
@@ -73,12 +78,12 @@ static int create_veth(const char *name, int netns)
 	return netlink_request(nlh);
 }
 
-int port_open(struct port *port)
+/* The first name that is free; the namespace goes if there is none. */
+static int open_pair(struct port *port)
 {
 	char name[IFNAMSIZ];
 	int rc, i;
 
-	port->ifindex = 0;
 	port->netns = make_netns();
 	if (port->netns < 0)
 		return port->netns;
@@ -88,13 +93,54 @@ int port_open(struct port *port)
 		if (rc != -EEXIST)
 			break;
 	}
-	if (!rc) {
+	if (!rc)
 		port->ifindex = if_nametoindex(name);
-		return 0;
-	}
-	close(port->netns);
-	port->netns = -1;
 	return rc;
+}
+
+/*
+ * The kernel runs XDP within write() for descriptors that do not block. It
+ * does so while the device is down, so down it stays: no addresses, no routes,
+ * and no packets of the kernel's own.
+ */
+static int open_tap(struct port *port)
+{
+	struct ifreq ifr = {.ifr_name = "xdv%d",
+			    .ifr_flags = IFF_TAP | IFF_NO_PI};
+
+	port->tap = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	if (port->tap < 0)
+		return -errno;
+	if (ioctl(port->tap, TUNSETIFF, &ifr))
+		return -errno;
+	port->ifindex = if_nametoindex(ifr.ifr_name);
+	return 0;
+}
+
+int port_open(struct port *port)
+{
+	int rc;
+
+	*port = (struct port){.tap = -1, .netns = -1};
+	rc = open_tap(port);
+	if (!rc)
+		return 0;
+	port_close(port);
+	rc = open_pair(port);
+	if (rc)
+		port_close(port);
+	return rc;
+}
+
+int port_send(const struct port *port, const uint8_t *packet, uint32_t len)
+{
+	static uint8_t header[14]; /* the program writes its own */
+	struct iovec parts[] = {
+		{.iov_base = header, .iov_len = sizeof(header)},
+		{.iov_base = (void *)packet, .iov_len = len},
+	};
+
+	return writev(port->tap, parts, 2) < 0 ? -errno : 0;
 }
 
 static void delete_veth(int ifindex)
@@ -112,11 +158,12 @@ static void delete_veth(int ifindex)
 
 void port_close(struct port *port)
 {
-	/* Closing alone would do, but some time later. */
-	if (port->ifindex > 0)
+	if (port->tap >= 0)
+		close(port->tap);
+	/* Closing alone would do for the pair, but some time later. */
+	else if (port->ifindex > 0)
 		delete_veth(port->ifindex);
 	if (port->netns >= 0)
 		close(port->netns);
-	port->ifindex = 0;
-	port->netns = -1;
+	*port = (struct port){.tap = -1, .netns = -1};
 }

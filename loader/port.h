@@ -1,15 +1,31 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The device of our own (xdv0) that keeps a handle's program ready to run. */
+/* The device of our own, xdvN, that xdv_inject is attached to. */
 #ifndef XDIVERT_PORT_H
 #define XDIVERT_PORT_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 struct port {
-	int netns; /* of the far end; the device goes when this is closed */
 	int ifindex;
+	int tap;   /* what is written here, the program sends; -1: nothing */
+	int netns; /* of a pair's far end; it goes when this is closed */
 };
 
-/* Creates xdvN here and its peer in a namespace of its own; -errno. */
+/* -errno */
 int port_open(struct port *port);
 void port_close(struct port *port);
+
+/* Is there an engine behind it? */
+static inline bool port_usable(const struct port *port)
+{
+	return port->tap >= 0;
+}
+
+/*
+ * Run the program on an IP packet, and flush every device: what becomes of it
+ * is known when this returns. -errno: the program may not have run.
+ */
+int port_send(const struct port *port, const uint8_t *packet, uint32_t len);
 
 #endif

@@ -22,7 +22,7 @@
 #endif
 
 /* Changes with every struct below: two versions do not share maps. */
-#define XDV_ABI 4
+#define XDV_ABI 5
 
 #define XDV_MAX_IFACES	 64
 #define XDV_MAX_QUEUES	 64 /* receive queues of one interface */
@@ -200,8 +200,9 @@ struct xdv_desc {
 	__u32 ifindex;
 	__u32 compartment;
 	__u32 flags;
-	__u32 state; /* enum xdv_desc_state */
-	__u8 mac[6]; /* RECEIVE: of the interface */
+	__u16 state;  /* enum xdv_desc_state */
+	__u16 engine; /* enum xdv_engine */
+	__u8 mac[6];  /* RECEIVE: of the interface */
 	__u16 slot;  /* its own */
 };
 XDV_SIZE(struct xdv_desc, 56);

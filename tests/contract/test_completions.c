@@ -43,7 +43,7 @@ static void test_C12_exactly_once_with_status(void **state)
 	xdivert_dispatch(h, 0);
 	assert_int_equal(t.called, 1);
 	assert_int_equal(t.last.status, 0);
-	assert_int_equal(t.last.engine, XDV_ENGINE_LIVE);
+	assert_int_equal(t.last.engine, XDV_ENGINE_PORT);
 	assert_true(t.last.completed >= t.last.submitted);
 	assert_int_equal(inject(h, &plain, 9999, &t), 0);
 	xdivert_dispatch(h, 0);
