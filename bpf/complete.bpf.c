@@ -6,7 +6,8 @@
  *
  * A batch runs with bottom halves disabled on one CPU and ends with a flush,
  * so while descriptors are taken but not settled, whatever this CPU transmits
- * is ours, and the frames of one target leave in the order of the ring.
+ * is ours, and the frames of one target leave in the order of the ring. When
+ * the batch has ended all are settled: what others transmit is nothing to us.
  */
 #include "handle.h"
 #include <bpf/bpf_core_read.h>
@@ -29,7 +30,7 @@ struct flush {
 	__s32 drops;
 	__s32 err;
 	__u32 position;
-	bool gap; /* an unsettled descriptor was passed */
+	bool gap; /* a descriptor was passed whose fate is not known */
 };
 
 static __always_inline bool batch_is_ours(void)
@@ -54,7 +55,7 @@ static __always_inline void complete_flushed(struct flush *f,
 	}
 }
 
-/* Visit the ring from `settled` on, and move that over what is done. */
+/* Visit the ring from `settled` on, and move that over what is known. */
 static long visit(__u32 i, struct flush *f)
 {
 	struct xdv_desc *desc = desc_at(f->position);
@@ -63,7 +64,7 @@ static long visit(__u32 i, struct flush *f)
 		return 1;
 	if (desc->state == XDV_DESC_TAKEN && desc->ifindex == f->target)
 		complete_flushed(f, desc);
-	if (desc->state != XDV_DESC_DONE)
+	if (desc->state == XDV_DESC_TAKEN)
 		f->gap = true;
 	f->position++;
 	if (!f->gap)

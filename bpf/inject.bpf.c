@@ -16,6 +16,14 @@
 struct xdv_ring xdv_ring;
 __u32 xdv_slots[XDV_INFLIGHT];
 
+/* This descriptor waits for no tracepoint. */
+static __always_inline int not_sent(__u32 position, int action)
+{
+	if (xdv_ring.settled == position)
+		xdv_ring.settled = position + 1;
+	return action;
+}
+
 struct refusal {
 	__s32 status;
 	__u32 reason;
@@ -197,7 +205,7 @@ int xdv_inject(struct xdp_md *ctx)
 	if (stats)
 		stats->injected++;
 	if (desc->flags & XDV_DESC_RECEIVE)
-		return pass(ctx, desc, stats, &fib);
+		return not_sent(position, pass(ctx, desc, stats, &fib));
 	refusal = build(ctx, desc, &fib);
 	if (refusal.reason == XDV_REASON_FIB_NOT_FWDED) {
 		/* No route, or is the interface down? An XDP program cannot
@@ -206,15 +214,13 @@ int xdv_inject(struct xdp_md *ctx)
 		desc->state = XDV_DESC_NO_ROUTE;
 		if (stats)
 			stats->failed++;
-		return XDP_DROP;
+		return not_sent(position, XDP_DROP);
 	}
 	if (refusal.status) {
 		no_neigh = refusal.reason == XDV_REASON_FIB_NO_NEIGH;
 		complete(desc, refusal.status, refusal.reason,
 			 no_neigh ? &fib : NULL);
-		if (xdv_ring.settled == position)
-			xdv_ring.settled = position + 1;
-		return XDP_DROP;
+		return not_sent(position, XDP_DROP);
 	}
 	desc->state = XDV_DESC_TAKEN;
 	return bpf_redirect(desc->ifindex, 0);

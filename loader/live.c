@@ -28,7 +28,8 @@
 
 #define ETHERNET_HEADER 14
 #define KICK_INTERVAL	100000000 /* ns between two tries at one next hop */
-#define PORT_MOST	10	  /* packets: more are cheaper as live frames */
+#define NO_CPU		0xffffffff
+#define PORT_MOST	10 /* packets: more are cheaper as live frames */
 
 _Static_assert(XDIVERT_PENDING_MAX <= XDV_INFLIGHT, "too few descriptors");
 
@@ -206,6 +207,7 @@ static void refuse_queued(struct xdivert_injection *h, int status,
 
 	ring->consumer = end;
 	ring->settled = end;
+	h->finished = end;
 	for (; position != end; position++) {
 		count(&h->x->shared->refused);
 		complete_here(h, desc_at(h, position), status, reason);
@@ -243,8 +245,11 @@ static void settle_rest(struct xdivert_injection *h, int err)
 {
 	struct xdv_ring *ring = &h->skel->bss->xdv_ring;
 
-	for (; ring->settled != ring->consumer; ring->settled++)
-		complete_rest(h, desc_at(h, ring->settled), err);
+	/* If a tracepoint was silent, BPF shall not take another one for it. */
+	ring->cpu = NO_CPU;
+	for (; h->finished != ring->consumer; h->finished++)
+		complete_rest(h, desc_at(h, h->finished), err);
+	ring->settled = ring->consumer;
 }
 
 /*

@@ -281,7 +281,7 @@ struct xdv_injected {
 struct xdv_ring {
 	__u32 producer; /* user space: next to fill */
 	__u32 consumer; /* BPF: next to take */
-	__u32 settled;	/* BPF: all before it are done */
+	__u32 settled;	/* BPF: none before it is XDV_DESC_TAKEN */
 	__u32 cpu;	/* of the batch under way */
 };
 

@@ -2,6 +2,7 @@
 /* Several handles at once, a thread each: they inject, and they serve. */
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,8 @@
 struct worker {
 	pthread_t thread;
 	unsigned int number;
+	const struct udp *packet; /* to inject through that interface */
+	uint32_t target;
 	struct xdivert *x;
 	struct xdivert_injection *h;
 	unsigned int initiated, called, ok;
@@ -86,19 +89,29 @@ static void *inject_many(void *arg)
 	struct worker *w = arg;
 	unsigned int seed = w->number + 1, i;
 	uint8_t data[200];
-	uint32_t len = lab_build(&plain, data), target;
+	uint32_t len = lab_build(w->packet, data);
 	uint16_t sum = xdivert_checksum(data, 20, 0);
 
 	memcpy(data + 10, &sum, 2);
 	for (i = 0; i < 200000; i++) {
-		target = w->number ? lab.w0 : lab.v0;
-		inject_one(w, data, len, rand_r(&seed) % 8 ? target : NOWHERE);
+		inject_one(w, data, len,
+			   rand_r(&seed) % 8 ? w->target : NOWHERE);
 		if (rand_r(&seed) % 40 == 0)
 			xdivert_dispatch(w->h, 0);
 	}
 	while (w->called < w->initiated && xdivert_dispatch(w->h, 1000) > 0)
 		;
 	return NULL;
+}
+
+static void run_workers(struct worker *w)
+{
+	int i;
+
+	for (i = 0; i < THREADS; i++)
+		pthread_create(&w[i].thread, NULL, inject_many, &w[i]);
+	for (i = 0; i < THREADS; i++)
+		pthread_join(w[i].thread, NULL);
 }
 
 static void test_threads_inject_at_once(void **state)
@@ -111,12 +124,12 @@ static void test_threads_inject_at_once(void **state)
 	sh("ip route replace 10.2.0.2/32 via 10.1.0.2 dev v0 metric 50");
 	sh("ip route replace 10.2.0.2/32 dev w0 metric 60");
 	xdivert_stats_read(lab.x, &before, NULL, 0);
-	for (i = 0; i < THREADS; i++)
+	for (i = 0; i < THREADS; i++) {
 		open_worker(&w[i], i);
-	for (i = 0; i < THREADS; i++)
-		pthread_create(&w[i].thread, NULL, inject_many, &w[i]);
-	for (i = 0; i < THREADS; i++)
-		pthread_join(w[i].thread, NULL);
+		w[i].packet = &plain;
+		w[i].target = i ? lab.w0 : lab.v0;
+	}
+	run_workers(w);
 	xdivert_stats_read(lab.x, &after, NULL, 0);
 	for (i = 0; i < THREADS; i++) {
 		assert_int_equal(w[i].initiated, 200000);
@@ -129,6 +142,45 @@ static void test_threads_inject_at_once(void **state)
 	assert_int_equal(after.injected - before.injected, 400000);
 	sh("ip route del 10.2.0.2/32 metric 50;"
 	   "ip route del 10.2.0.2/32 metric 60");
+	check_books();
+}
+
+/* What one transmits while another looks after its failures is not mistaken
+ * for that one's.
+ */
+static void test_threads_on_one_cpu(void **state)
+{
+	static const struct udp nowhere = {.family = 4,
+					   .from_net = 1,
+					   .from = 1,
+					   .to_net = 9,
+					   .to = 2,
+					   .text = "nowhere"};
+	struct worker w[THREADS];
+	cpu_set_t all, one;
+	int i;
+
+	(void)state;
+	pthread_getaffinity_np(pthread_self(), sizeof(all), &all);
+	CPU_ZERO(&one);
+	for (i = 0; !CPU_ISSET(i, &all); i++)
+		;
+	CPU_SET(i, &one);
+	for (i = 0; i < THREADS; i++) {
+		open_worker(&w[i], i);
+		w[i].packet = i ? &plain : &nowhere;
+		w[i].target = lab.w0;
+	}
+	/* Threads inherit it. */
+	pthread_setaffinity_np(pthread_self(), sizeof(one), &one);
+	run_workers(w);
+	pthread_setaffinity_np(pthread_self(), sizeof(all), &all);
+	assert_int_equal(w[0].ok, 0);
+	assert_true(w[1].ok > 100000);
+	for (i = 0; i < THREADS; i++) {
+		assert_int_equal(w[i].called, w[i].initiated);
+		close_worker(&w[i]);
+	}
 	check_books();
 }
 
@@ -315,6 +367,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_threads_inject_at_once),
+		cmocka_unit_test(test_threads_on_one_cpu),
 		cmocka_unit_test(test_shares),
 		cmocka_unit_test(test_threads_serve_at_once),
 	};
