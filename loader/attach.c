@@ -56,6 +56,7 @@ static struct xdp_ingress *open_entry(const struct xdivert *s)
 	if (!skel)
 		return NULL;
 	bpf_program__set_autoload(skel->progs.xdv_xdp_divert, false);
+	bpf_program__set_expected_attach_type(skel->progs.xdv_xdp_ingress, 0);
 	if (bpf_map__reuse_fd(skel->maps.xdv_stats, s->stats) ||
 	    bpf_map__reuse_fd(skel->maps.xdv_control, s->control) ||
 	    bpf_map__reuse_fd(skel->maps.xdv_ifaces, s->ifaces) ||

@@ -30,7 +30,6 @@
 struct variant {
 	const char *name;
 	enum bpf_prog_type type;
-	enum bpf_attach_type attach; /* tail calls need the caller's */
 	bool tc;
 	__u32 stage;
 	int link_type;
@@ -40,7 +39,7 @@ struct variant {
 };
 
 #define XDP_VARIANT                                                            \
-	.type = BPF_PROG_TYPE_XDP, .attach = BPF_XDP, .pass = XDP_PASS,        \
+	.type = BPF_PROG_TYPE_XDP, .pass = XDP_PASS,                           \
 	.data = offsetof(struct xdp_md, data),                                 \
 	.data_end = offsetof(struct xdp_md, data_end)
 #define TC_VARIANT                                                             \
@@ -217,8 +216,9 @@ static int emit_rule(struct insns *is, const struct xdivert *s,
 static int load(struct insns *is, const struct variant *v)
 {
 	static char log[1 << 20];
-	LIBBPF_OPTS(bpf_prog_load_opts, opts,
-		    .expected_attach_type = v->attach);
+	/* A tail call needs its caller's attach type; see create() in state.c.
+	 */
+	LIBBPF_OPTS(bpf_prog_load_opts, opts, .expected_attach_type = 0);
 	int fd;
 
 	if (getenv("XDIVERT_DEBUG")) {

@@ -314,6 +314,10 @@ static int create(struct xdivert *s)
 		return -errno;
 	/* The entry program is loaded by whoever attaches it. */
 	bpf_program__set_autoload(skel->progs.xdv_xdp_ingress, false);
+	/* What shares an array of tail calls has one attach type, and that of
+	 * a program in libxdp's dispatcher is none.
+	 */
+	bpf_program__set_expected_attach_type(skel->progs.xdv_xdp_divert, 0);
 	err = xdp_ingress__load(skel);
 	if (err)
 		goto out;

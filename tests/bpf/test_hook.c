@@ -17,7 +17,9 @@
 #include <unistd.h>
 
 #include <bpf/bpf.h>
+#include <bpf/libbpf.h>
 #include <linux/bpf.h>
+#include <linux/if_link.h>
 
 #include "checksum.h"
 #include "inject.h"
@@ -52,12 +54,13 @@ static void attach(unsigned int fail)
 {
 	struct xdivert_attach_opts opts = {
 		.sz = sizeof(opts), .mode = XDV_MODE_NATIVE, .fail = fail};
-	char path[320];
+	__u32 id;
 
 	if (xdivert_attach(lab.x, "in0", &opts))
 		fail_msg("%s", xdivert_error());
-	state_path(lab.x, "xdv_xdp_ingress", path, sizeof(path));
-	lab.prog = bpf_obj_get(path);
+	/* xdv_xdp_ingress, or the dispatcher that calls it. */
+	assert_int_equal(bpf_xdp_query_id(lab.in, XDP_FLAGS_DRV_MODE, &id), 0);
+	lab.prog = bpf_prog_get_fd_by_id(id);
 	assert_true(lab.prog >= 0);
 }
 
