@@ -34,7 +34,7 @@ C_TESTS := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/unit/test_*.c test
 DEPS := clang llvm gcc g++ make pkg-config libbpf-dev libxdp-dev bpftool libpcap-dev \
 	libmnl-dev libcjson-dev libcap-ng-dev libsystemd-dev libelf-dev zlib1g-dev \
 	libcmocka-dev iproute2 ethtool tcpdump curl python3 python3-pytest \
-	python3-scapy iputils-ping util-linux procps
+	python3-scapy iputils-ping util-linux procps mandoc man-db
 
 .PHONY: all deps check check-unit check-debug check-net demo install uninstall clean help regen
 .DELETE_ON_ERROR:
@@ -130,10 +130,13 @@ install: all ## DESTDIR= PREFIX=/usr/local
 	install -D -m 644 include/xdivert/abi.h $(DESTDIR)$(PREFIX)/include/xdivert/abi.h
 	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' loader/xdivert.pc.in | \
 		install -D -m 644 /dev/stdin $(DESTDIR)$(PREFIX)/lib/pkgconfig/xdivert.pc
+	install -D -m 644 man/xdivert.8 $(DESTDIR)$(PREFIX)/share/man/man8/xdivert.8
+	install -D -m 644 man/libxdivert.3 $(DESTDIR)$(PREFIX)/share/man/man3/libxdivert.3
 
 uninstall: ## what install put there
 	cd $(DESTDIR)$(PREFIX) && rm -f sbin/xdivert lib/libxdivert.* \
-		include/xdivert.h include/xdivert/abi.h lib/pkgconfig/xdivert.pc
+		include/xdivert.h include/xdivert/abi.h lib/pkgconfig/xdivert.pc \
+		share/man/man8/xdivert.8 share/man/man3/libxdivert.3
 	-rmdir $(DESTDIR)$(PREFIX)/include/xdivert
 
 clean: ## remove build/
