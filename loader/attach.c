@@ -10,9 +10,9 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <linux/if_link.h>
-#include <xdp/libxdp.h>
 
 #include "attach.h"
+#include "dispatcher.h"
 #include "error.h"
 #include "netdev.h"
 #include "ruleset.h"
@@ -73,34 +73,14 @@ static struct xdp_ingress *open_entry(const struct xdivert *s)
 	return skel;
 }
 
-/* The libxdp dispatcher runs several programs on one interface, but needs
- * programs that replace functions (BPF_PROG_TYPE_EXT).
- */
-static bool dispatcher_works(void)
-{
-	return libbpf_probe_bpf_prog_type(BPF_PROG_TYPE_EXT, NULL) == 1;
-}
-
 static int attach_dispatcher(const struct xdivert *s, struct xdv_iface *iface)
 {
-	enum xdp_attach_mode mode =
-		iface->mode == XDV_MODE_NATIVE ? XDP_MODE_NATIVE : XDP_MODE_SKB;
 	struct xdp_ingress *skel = open_entry(s);
-	struct xdp_program *prog;
 	int err;
 
 	if (!skel)
 		return -errno;
-	prog = xdp_program__from_bpf_obj(skel->obj, "xdp");
-	err = libxdp_get_error(prog);
-	if (!err)
-		err = xdp_program__attach(prog, iface->ifindex, mode, 0);
-	if (!err) {
-		iface->prog_id = xdp_program__id(prog);
-		iface->dispatcher = 1;
-	}
-	if (!libxdp_get_error(prog))
-		xdp_program__close(prog);
+	err = dispatcher_attach(skel->obj, iface);
 	xdp_ingress__destroy(skel);
 	return err;
 }
@@ -161,12 +141,17 @@ static int attach_link(const struct xdivert *s, struct xdv_iface *iface)
 	return err;
 }
 
+/* The dispatchers of older versions of libxdp do not load on newer kernels. */
 static int attach_mode(const struct xdivert *s, struct xdv_iface *iface,
 		       __u32 mode)
 {
+	int err = -EOPNOTSUPP;
+
 	iface->mode = mode;
-	return dispatcher_works() ? attach_dispatcher(s, iface)
-				  : attach_link(s, iface);
+	if (dispatcher_works())
+		err = attach_dispatcher(s, iface);
+	return !err || err == -EBUSY || err == -EEXIST ? err
+						       : attach_link(s, iface);
 }
 
 /* Refused because the driver cannot, not because somebody is in the way. */
@@ -229,21 +214,6 @@ static void forget_served(const struct xdivert *s,
 		s->occupancy[iface->slot * XDV_MAX_QUEUES + i].limit = 0;
 }
 
-static int detach_dispatcher(const struct xdv_iface *iface)
-{
-	struct xdp_program *prog = xdp_program__from_id(iface->prog_id);
-	int err = libxdp_get_error(prog);
-
-	if (err)
-		return err;
-	err = xdp_program__detach(
-		prog, iface->ifindex,
-		iface->mode == XDV_MODE_NATIVE ? XDP_MODE_NATIVE : XDP_MODE_SKB,
-		0);
-	xdp_program__close(prog);
-	return err;
-}
-
 /* Unpinning alone would detach later, when the kernel frees the link. */
 static void detach_link(const struct xdivert *s, const struct xdv_iface *iface)
 {
@@ -265,7 +235,7 @@ static int detach_iface(struct xdivert *s, const struct xdv_iface *iface)
 	int err = 0;
 
 	if (iface->dispatcher)
-		err = detach_dispatcher(iface);
+		err = dispatcher_detach(iface);
 	else
 		detach_link(s, iface);
 	/* What is still attached stays listed, so that it can be detached. */
@@ -477,7 +447,6 @@ void hook_prune(struct xdivert *s)
 		}
 		if (errno != ENXIO)
 			continue;
-		iface.dispatcher = 0; /* went with the device */
 		detach_iface(s, &iface);
 		previous = NULL;
 	}

@@ -92,7 +92,7 @@ static const char *bpffs_of_ancestor(char *path, size_t size)
 	return path;
 }
 
-static const char *bpffs(char *path, size_t size)
+const char *state_bpffs(char *path, size_t size)
 {
 	if (is_bpffs(BPFFS))
 		return BPFFS;
@@ -155,7 +155,7 @@ static int choose_dir(struct xdivert *s, const char *pin_dir, bool create)
 	/* The usual place may be hidden, or not be mounted yet. */
 	if (!strncmp(pin_dir, BPFFS "/", sizeof(BPFFS)))
 		snprintf(parent, sizeof(s->root), "%s%s",
-			 bpffs(path, sizeof(path)),
+			 state_bpffs(path, sizeof(path)),
 			 pin_dir + sizeof(BPFFS) - 1);
 	else
 		snprintf(parent, sizeof(s->root), "%s", pin_dir);
