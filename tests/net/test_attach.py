@@ -72,7 +72,10 @@ def test_pins(lab):
     pins = set(os.listdir(lab.gateway.pins()))
     assert {"xdv_rules", "xdv_stats", "xdv_completions", "xdv_inflight",
             "xdv_xsks", "xdv_umem", "xdv_recent", "xdv_control", "xdv_ifaces",
-            "xdv_xdp_ingress", "xdv_inject"} <= pins
+            "xdv_inject"} <= pins
+    # Behind a dispatcher it is pinned by libxdp.
+    attach = lab.gateway.status()["interfaces"][0]["attach"]
+    assert ("xdv_xdp_ingress" in pins) == (attach == "link")
     text = lab.gateway.run(["bpftool", "map", "dump", "pinned",
                             lab.gateway.pins() / "xdv_stats"]).stdout
     for field in ("seen", "redirected", "unserved", "queue_dropped", "injected",
@@ -130,17 +133,22 @@ def test_without_privileges(lab, words):
 
 
 def test_another_xdp_program_in_the_way(lab):
+    """One that is not behind a dispatcher."""
     lab.gateway.run("ip link add e0 type veth peer name e1")
     lab.gateway.xdivert("attach", "g0")
+    foreign = lab.gateway.pins().with_name("foreign")
     try:
         # Any XDP program will do, ours too.
+        lab.gateway.run(["bpftool", "prog", "load",
+                         XDIVERT.with_name("xdp_ingress.linked.o"), foreign])
         lab.gateway.run(["bpftool", "net", "attach", "xdpdrv", "pinned",
-                         lab.gateway.pins() / "xdv_xdp_ingress", "dev", "e0"])
+                         foreign, "dev", "e0"])
         failure(lab.gateway.xdivert("attach", "e0", check=False), "e0",
                 "another XDP program")
         assert len(lab.gateway.status()["interfaces"]) == 1
     finally:
         lab.gateway.run("ip link del e0")
+        foreign.unlink()
 
 
 def test_mtu_too_big(lab):
