@@ -34,9 +34,11 @@ C_TESTS := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/unit/test_*.c test
 DEPS := clang llvm gcc g++ make pkg-config libbpf-dev libxdp-dev bpftool libpcap-dev \
 	libmnl-dev libcjson-dev libcap-ng-dev libsystemd-dev libelf-dev zlib1g-dev \
 	libcmocka-dev iproute2 ethtool tcpdump curl python3 python3-pytest \
-	python3-scapy iputils-ping util-linux procps mandoc man-db
+	python3-scapy iputils-ping util-linux procps mandoc man-db xdp-tools
+VM_DEPS := qemu-system-x86 busybox-static cpio kmod xz-utils
+VM_TESTS ?= all
 
-.PHONY: all deps check check-unit check-debug check-net demo install uninstall clean help regen
+.PHONY: all deps check check-unit check-debug check-net check-vm vm-deps vm-shell demo install uninstall clean help regen
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -97,11 +99,17 @@ $(B)/tests/%: tests/%.c $(LIB_OBJ)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $< $(EXTRA) $(LIB_OBJ) $(LDFLAGS) -lcmocka $(LIBS)
 
+# Debian packages, where one is missing.
+install_packages = @dpkg-query -W -f '$${db:Status-Status}\n' $(1) 2>/dev/null | \
+	grep -c '^installed' | grep -qx '$(words $(1))' || \
+	{ apt-get update -q && DEBIAN_FRONTEND=noninteractive \
+	  apt-get install -y -q --no-install-recommends $(1); }
+
 deps: ## install what is missing (Debian packages)
-	@dpkg-query -W -f '$${db:Status-Status}\n' $(DEPS) 2>/dev/null | \
-		grep -c '^installed' | grep -qx '$(words $(DEPS))' || \
-		{ apt-get update -q && DEBIAN_FRONTEND=noninteractive \
-		  apt-get install -y -q --no-install-recommends $(DEPS); }
+	$(call install_packages,$(DEPS))
+
+vm-deps: deps
+	$(call install_packages,$(VM_DEPS))
 
 check: deps ## all tests (root)
 	@$(MAKE) --no-print-directory all check-unit check-debug check-net
@@ -115,6 +123,14 @@ check-debug:
 
 check-net: all
 	@$(PYTHON) -m pytest -q -p no:cacheprovider tests/net
+
+check-vm: vm-deps ## all tests on Debian's kernel 6.1, emulated (VM_TESTS=core VM_KERNEL=6.12)
+	@$(MAKE) --no-print-directory all $(C_TESTS)
+	@PYTHON=$(PYTHON) tests/vm/run test "$(VM_TESTS)"
+
+vm-shell: vm-deps ## a shell there
+	@$(MAKE) --no-print-directory all
+	@tests/vm/run shell
 
 demo: deps ## the main job on real traffic, in namespaces (root)
 	@$(MAKE) --no-print-directory all
