@@ -158,6 +158,8 @@ uninstall: ## what install put there
 clean: ## remove build/
 	rm -rf $(B)
 
+include bench/bench.mk
+
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 

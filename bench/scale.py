@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What happens with more of it: workers, rules, addresses, flows; and what
+traffic pays that no rule wants."""
+import os
+import tempfile
+
+from measure import flood, running
+from systems import Missing, Xdivert, XdpPass
+from topology import DAEMON_CPU, GENERATOR_CPU, Topology
+
+FLOWS = (1, 1000, 100000, 1000000)
+RULES = (1, 16, 128, 512)
+ADDRESSES = 100000
+
+
+def five_tuples(count):
+    """count rules of which only the last one matches the frames."""
+    edit = ("--do", "set ip.dscp 46")
+    rules = [(f"r{i}", f"udp and src host 10.9.{i // 200}.{i % 200 + 1} and "
+              f"dst host 10.0.2.2 and src port {20000 + i} and dst port 53",
+              edit) for i in range(count - 1)]
+    return [*rules, ("last", "udp and src net 10.64.0.0/12 and dst host "
+                     "10.0.2.2 and src port 1024 and dst port 9000", edit)]
+
+
+class Rules(Xdivert):
+    """Many rules at once, if this version can apply a file."""
+
+    def add_rules(self, gateway):
+        with tempfile.NamedTemporaryFile("w", suffix=".rules") as file:
+            for name, expression, words in self.rules:
+                print(f"{name} --filter '{expression}' " + " ".join(
+                    f"'{w}'" if " " in w else w for w in words), file=file)
+            file.flush()
+            if not gateway.xdivert("apply", file.name,
+                                   check=False).returncode:
+                return
+        super().add_rules(gateway)
+
+
+class SourceSet(Xdivert):
+    def add_rules(self, gateway):
+        with tempfile.NamedTemporaryFile("w", suffix=".set") as file:
+            for i in range(ADDRESSES - 1):
+                print(f"172.{16 + (i >> 16)}.{i >> 8 & 255}.{i & 255}/32",
+                      file=file)
+            print("10.64.0.0/12", file=file, flush=True)
+            self.words(gateway, "rule", "add", "set", "--filter", "udp",
+                       "--src-set", file.name, "--do", "set ip.dscp 46")
+
+
+class Workers(Xdivert):
+    def __init__(self, workers):
+        super().__init__(f"workers_{workers}",
+                         run=("--workers", str(workers)))
+        self.workers = workers
+
+    def start_daemon(self, gateway):
+        """On CPUs of their own, if there are any."""
+        cpus = os.cpu_count()
+        first = self.workers if cpus >= 2 * self.workers else \
+            max(cpus - self.workers, 0)
+        super().start_daemon(gateway, f"{first}-{first + self.workers - 1}")
+
+
+def rules(run):
+    for count in RULES:
+        run(f"scale.rules.{count}",
+            Rules(f"rules_{count}", rules=five_tuples(count)))
+    run(f"scale.src_set.{ADDRESSES}", SourceSet("src_set"))
+
+
+def unmatched(run):
+    """Nothing of it is for us: the kernel forwards."""
+    nothing = [("none", "udp and dst port 1", ("--do", "drop"))]
+    run("scale.unmatched.xdivert_xdp",
+        Xdivert("unmatched", rules=nothing, tos=0))
+    run("scale.unmatched.xdp_pass", XdpPass("xdp_pass"))
+
+
+def flows(run):
+    """The daemon sees the first packets of a flow; the rest never leave the
+    kernel."""
+    verdict = [("flows", "udp", ("--do", "flow pass"))]
+    for count in FLOWS:
+        run(f"scale.flows.{count}",
+            Xdivert("flows", rules=verdict, tos=0), flows=count)
+
+
+def workers(run):
+    for count in (1, 2):
+        run(f"scale.workers.{count}", Workers(count), cpus=2, queues=2)
+
+
+PARTS = {"rules": rules, "unmatched": unmatched, "flows": flows,
+         "workers": workers}
+
+
+class Runner:
+    """Measures one system of a part at a time and keeps what came out."""
+
+    def __init__(self, bench, number):
+        self.bench, self.number = bench, number
+
+    def __call__(self, path, system, flows=1, cpus=1, queues=1):
+        bench = self.bench
+        with bench.attempt(path):
+            topology = bench.topology(queues)
+            with running(topology, system) as far:
+                result = flood(topology, system, far, 64, bench.mode.warm,
+                               bench.mode.run, flows=flows, cpus=cpus)
+            bench.record(path, self.number, result["pps"], "packets/s")
+
+
+def measure(bench, number):
+    for part in bench.mode.scale:
+        PARTS[part](Runner(bench, number))
