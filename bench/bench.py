@@ -130,6 +130,12 @@ class Bench:
         self.idle()
 
 
+def stolen():
+    """Seconds of all CPUs that the hypervisor gave to others, since boot."""
+    fields = pathlib.Path("/proc/stat").read_text().split()
+    return int(fields[8]) / os.sysconf("SC_CLK_TCK")
+
+
 def describe(mode):
     """The machine; figures of two machines are not to be compared."""
     cpu = pathlib.Path("/proc/cpuinfo").read_text()
@@ -140,7 +146,7 @@ def describe(mode):
     return {"mode": mode, "kernel": platform.release(),
             "cpu": model[0] if model else platform.machine(),
             "cpus": os.cpu_count(), "commit": commit.stdout.strip(),
-            "load_before": os.getloadavg()[0],
+            "load_before": os.getloadavg()[0], "stolen_before": stolen(),
             "time": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
 
 
@@ -161,6 +167,8 @@ def main():
         bench.close()
     found = bench.results
     results.add_ratios(found)
+    meta["stolen"] = round(stolen() - meta.pop("stolen_before"), 2)
+    meta["load_after"] = os.getloadavg()[0]
     meta["seconds"] = round(time.monotonic() - bench.start)
     report.write(args.output, meta, found)
     print(args.output.with_suffix(".txt").read_text())

@@ -59,13 +59,18 @@ def flood(topology, system, far, size, warm, run, flows=1, cpus=1):
 
 def paced(topology, system, far, rate, warm, run, size=64):
     """Latency in ns of packets that come one at a time."""
-    far.ask("begin")
-    generator = topology.generate(
-        "--size", size, "--rate", rate, "--warm", warm / 1e3,
-        "--seconds", (warm + run) / 1e3)
-    generator.process.wait(timeout=60)
-    sent = int(generator.stop())
-    result = settled(far, sent)
+    end = time.monotonic() + PATIENCE / 1e3
+    while True:
+        far.ask("begin")
+        generator = topology.generate(
+            "--size", size, "--rate", rate, "--warm", warm / 1e3,
+            "--seconds", (warm + run) / 1e3)
+        generator.process.wait(timeout=60)
+        sent = int(generator.stop())
+        result = settled(far, sent)
+        # On a busy machine perhaps none but the first got through.
+        if result["p50"] or time.monotonic() > end:
+            break
     check(system, result, f"{rate} packets/s")
     result["lost"] = 1 - result["packets"] / sent
     return result

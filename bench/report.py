@@ -101,7 +101,9 @@ def said(title, reasons):
 def text(meta, results):
     head = (f"xdivert {meta['commit']}, {meta['mode']} run of "
             f"{meta['seconds']} s on {meta['cpus']} x {meta['cpu']}, Linux "
-            f"{meta['kernel']}, load before {meta['load_before']:.1f}\n")
+            f"{meta['kernel']}\nload before {meta['load_before']:.1f}, after "
+            f"{meta['load_after']:.1f}; {meta['stolen']} s stolen by the "
+            f"hypervisor\n")
     parts = [
         head, throughput(results), latency(results),
         single(results, "tcp", "TCP, one iperf3 connection, Gbit/s", 1e9, 2),

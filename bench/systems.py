@@ -18,6 +18,18 @@ class Missing(RuntimeError):
     """The system cannot be measured here; the text says why."""
 
 
+def patiently(start):
+    """The kernel frees the sockets of who was here before a little later."""
+    def attempt():
+        try:
+            return start()
+        except RuntimeError as error:
+            if "busy" not in str(error):
+                raise
+            return None
+    return wait_for(attempt, what="a free queue")
+
+
 class System:
     """Plain kernel forwarding, and what the others have in common."""
     tos, ttl = 0, 63
@@ -50,9 +62,9 @@ class Peer(System):
         return [self.program[:15]]
 
     def start(self, topology):
-        self.process = Process(
+        self.process = patiently(lambda: Process(
             topology.gateway, DAEMON_CPU,
-            [BUILD / "peers" / self.program, *topology.sides(), *self.words])
+            [BUILD / "peers" / self.program, *topology.sides(), *self.words]))
 
     def stop(self, topology):
         self.process.stop()
@@ -99,14 +111,14 @@ class Testpmd(System):
                  for i, name in enumerate(("in0", "out0"))]
         peers = [f"--eth-peer={i},{topology.macs[mac]}"
                  for i, mac in enumerate(("gen0", "sink0"))]
-        self.process = Process(
+        self.process = patiently(lambda: Process(
             topology.gateway, f"{GENERATOR_CPU},{DAEMON_CPU}",
             ["stdbuf", "-oL", "dpdk-testpmd", "--no-huge", "-m", "512",
              "--no-shconf", "--no-pci", "--no-telemetry",
              f"--lcores={GENERATOR_CPU},{DAEMON_CPU}",
              f"--main-lcore={GENERATOR_CPU}", *vdevs, "--",
              "--total-num-mbufs=16384", "--forward-mode=mac",
-             "--auto-start", *peers], ready="Press enter")
+             "--auto-start", *peers], ready="Press enter"))
         # AF_PACKET only listens in; the kernel would forward too.
         topology.gateway.run("sysctl -qw net.ipv4.ip_forward=0")
 

@@ -23,7 +23,9 @@ GENERATOR_CPU, DAEMON_CPU = 0, 1
 
 
 class Process:
-    """A program in a host, on one CPU; it has said that it is ready."""
+    """A program in a host, on one CPU; it has said that it is ready. It ends
+    with us, however we end.
+    """
     errors = None
 
     @classmethod
@@ -35,7 +37,8 @@ class Process:
 
     def __init__(self, host, cpu, words, ready="ready", stream="stdout"):
         self.process = host.start(
-            ["taskset", "-c", cpu, *words], text=True, stdin=subprocess.PIPE,
+            ["setpriv", "--pdeathsig", "TERM", "taskset", "-c", cpu, *words],
+            text=True, stdin=subprocess.PIPE,
             **{"stderr": self.log(), stream: subprocess.PIPE})
         self.stream = getattr(self.process, stream)
         said = ""
