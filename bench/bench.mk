@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # The benchmark: its generator, its sink and the peers.
 DEPS += iptables
-BENCH_DEPS := iperf3 dpdk-dev librte-net-af-packet23 librte-net-af-xdp23
-BENCH_BPF := $(wildcard bench/*.bpf.c bench/peers/*.bpf.c)
-BENCH := $(patsubst %.c,$(B)/%,$(filter-out $(BENCH_BPF),$(wildcard bench/*.c bench/peers/*.c)))
+BENCH_DEPS := iperf3 dpdk-dev librte-meta-net
+BENCH_VARIANT := bench/no_completions.bpf.c bench/no_recent.c
+BENCH_BPF := $(filter-out $(BENCH_VARIANT),$(wildcard bench/*.bpf.c bench/peers/*.bpf.c))
+BENCH_C := $(filter-out $(BENCH_VARIANT) $(BENCH_BPF),$(wildcard bench/*.c bench/peers/*.c))
+BENCH := $(BENCH_C:%.c=$(B)/%)
 BENCH_SKELS := $(BENCH_BPF:%.bpf.c=$(B)/%.skel.h)
 
-.PHONY: bench bench-tools
+.PHONY: bench bench-tools bench-no-completions
 
-bench-tools: all $(BENCH)
+bench-tools: all $(BENCH) bench-no-completions
 
 $(B)/bench/%.skel.h: bench/%.bpf.c $(wildcard bench/*.h bench/peers/*.h)
 	$(call say,SKEL,$@)
@@ -20,6 +22,19 @@ $(B)/bench/%: bench/%.c $(BENCH_SKELS) $(wildcard bench/*.h bench/peers/*.h)
 	$(call say,CC,$@)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) -I$(@D) -o $@ $< $(LDFLAGS) $(LIB_LIBS)
+
+# xdivert once more, as it would be without completions.
+bench-no-completions:
+	$(Q)$(MAKE) --no-print-directory B=$(B)/no-completions NO_COMPLETIONS=1 \
+		LDFLAGS='-Wl,--wrap=bpf_map_update_elem' $(B)/no-completions/xdivert
+
+ifdef NO_COMPLETIONS
+$(B)/xdivert: $(B)/bench/no_recent.o
+$(B)/complete.bpf.o: bench/no_completions.bpf.c $(wildcard bpf/* include/xdivert/*.h)
+	$(call say,BPF,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CLANG) $(BPF_CFLAGS) -c -o $@ $<
+endif
 
 # A test keeps it from rotting.
 check-net: bench-tools

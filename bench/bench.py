@@ -24,17 +24,17 @@ from topology import BUILD, DAEMON_CPU, TOP, Topology
 # Times in ms, but tcp: s. latency: by rate.
 Mode = collections.namedtuple(
     "Mode", "rounds warm run sizes latency latency_rounds tcp tcp_rounds "
-    "scale scale_rounds idle")
+    "scale scale_rounds soak idle")
 MODES = {
     "full": Mode(7, 150, 500, (64, 512, 1514),
                  {1000: 3000, 10000: 1500, 100000: 1500}, 3, 2, 5,
-                 ("rules", "unmatched", "flows", "workers"), 3, 3),
+                 ("rules", "unmatched", "flows", "workers"), 3, 90, 3),
     "quick": Mode(3, 100, 250, (64, 1514),
                   {1000: 1000, 10000: 500, 100000: 500}, 1, 1, 1,
-                  ("rules", "unmatched", "flows"), 1, 1),
+                  ("rules", "unmatched", "flows"), 1, 5, 1),
     "smoke": Mode(1, 20, 60, (64, 512, 1514),
                   {1000: 60, 10000: 40, 100000: 40}, 1, .04, 1,
-                  ("unmatched",), 1, .2),
+                  ("unmatched",), 1, .5, .2),
 }
 
 
@@ -108,6 +108,17 @@ class Bench:
                 self.record(f"tcp.{system.name}", number, measure.tcp(
                     self.topology(), system, self.mode.tcp), "bit/s")
 
+    def soak(self):
+        """Does a daemon's memory grow?"""
+        system = systems.Xdivert()
+        with self.attempt("soak") as wanted:
+            if wanted:
+                values = measure.soak(self.topology(), system, self.mode.soak)
+                for key, value, unit in zip(
+                        ("packets", "resident_start", "resident_end"), values,
+                        ("packets", "bytes", "bytes")):
+                    self.record(f"soak.{key}", 0, value, unit)
+
     def idle(self):
         """CPU share of a daemon with nothing to do."""
         system = systems.Xdivert()
@@ -127,6 +138,7 @@ class Bench:
                     parts(number, who[(i + number) % len(who)])
         for number in range(self.mode.scale_rounds):
             scale.measure(self, number)
+        self.soak()
         self.idle()
 
 

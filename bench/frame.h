@@ -9,6 +9,7 @@
 #define FRAME_PORT  9000 /* destination; rules of the scale tests know it */
 #define FRAME_MIN   64
 #define FRAME_MAX   1514
+#define FRAME_CPUS  64
 /* A flow is one of this many source ports of a source address. */
 #define FRAME_PORTS 4096
 

@@ -9,6 +9,8 @@
 #include <errno.h>
 #include <getopt.h>
 #include <net/if.h>
+#include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -37,7 +39,14 @@ struct job {
 	double seconds;
 	double warm; /* of them; those frames bear no time */
 	unsigned int rate;
-	unsigned int first;
+	unsigned int cpus; /* 0: where we are */
+};
+
+struct flood {
+	const struct job *job;
+	pthread_t thread;
+	int prog;
+	unsigned int cpu;
 };
 
 static volatile sig_atomic_t stop;
@@ -68,26 +77,55 @@ static void ready(void)
 	fflush(stdout);
 }
 
-static int flood(const struct job *job, struct gen *skel)
+/* On one CPU, until the time is over. */
+static void *flood(void *arg)
 {
-	LIBBPF_OPTS(bpf_link_create_opts, link, .flags = XDP_FLAGS_SKB_MODE);
+	struct flood *f = arg;
 	const __u8 zeroes[FRAME_MAX] = {0};
 	LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = zeroes,
-		    .data_size_in = job->frame.size, .repeat = CALL,
+		    .data_size_in = f->job->frame.size, .repeat = CALL,
 		    .flags = BPF_F_TEST_XDP_LIVE_FRAMES, .batch_size = 64);
-	__u64 end = now() + job->seconds * 1e9;
-	int fd = bpf_program__fd(skel->progs.gen);
+	__u64 end = now() + f->job->seconds * 1e9;
+	cpu_set_t set;
+
+	if (f->job->cpus) {
+		CPU_ZERO(&set);
+		CPU_SET(f->cpu, &set);
+		pthread_setaffinity_np(pthread_self(), sizeof(set), &set);
+	}
+	while (!stop && now() < end)
+		if (bpf_prog_test_run_opts(f->prog, &run) && errno != EINTR)
+			exit(fail("BPF_PROG_RUN"));
+	return NULL;
+}
+
+static int flood_all(const struct job *job, struct gen *skel)
+{
+	LIBBPF_OPTS(bpf_link_create_opts, link, .flags = XDP_FLAGS_SKB_MODE);
+	int prog = bpf_program__fd(skel->progs.gen);
+	struct flood floods[FRAME_CPUS];
+	unsigned int i, made = 0;
 
 	/* Attached, it is in the kernel's XDP dispatcher: otherwise each call
 	 * would wait for an RCU grace period.
 	 */
-	if (bpf_link_create(fd, LOOPBACK, BPF_XDP, &link) < 0)
+	if (bpf_link_create(prog, LOOPBACK, BPF_XDP, &link) < 0)
 		return fail("attach to lo");
 	ready();
-	while (!stop && now() < end)
-		if (bpf_prog_test_run_opts(fd, &run) && errno != EINTR)
-			return fail("BPF_PROG_RUN");
-	printf("%u\n", skel->bss->next - job->first);
+	for (i = 0; i < (job->cpus ? job->cpus : 1); i++) {
+		floods[i] = (struct flood){.job = job, .prog = prog, .cpu = i};
+		errno = i ? pthread_create(&floods[i].thread, NULL, flood,
+					   &floods[i])
+			  : 0;
+		if (errno)
+			return fail("thread");
+	}
+	flood(&floods[0]);
+	while (--i)
+		pthread_join(floods[i].thread, NULL);
+	for (i = 0; i < FRAME_CPUS; i++)
+		made += skel->bss->next[i];
+	printf("%u\n", made);
 	return 0;
 }
 
@@ -99,8 +137,7 @@ static int start_flood(const struct job *job)
 	if (!skel)
 		return fail("open");
 	memcpy((void *)&skel->rodata->config, &job->frame, sizeof(job->frame));
-	skel->bss->next = job->first;
-	rc = gen__load(skel) ? fail("load") : flood(job, skel);
+	rc = gen__load(skel) ? fail("load") : flood_all(job, skel);
 	gen__destroy(skel);
 	return rc;
 }
@@ -125,7 +162,7 @@ static int paced(const struct job *job)
 {
 	static __u8 bytes[FRAME_MAX] __attribute__((aligned(8)));
 	__u64 step = 1000000000ull / job->rate, due, end, warm;
-	__u32 seq = job->first;
+	__u32 seq = 0;
 	int fd = open_packet(job);
 
 	if (fd < 0)
@@ -140,7 +177,7 @@ static int paced(const struct job *job)
 		frame_fill(bytes, &job->frame, seq++, due < warm ? 0 : now());
 		send(fd, bytes, job->frame.size, 0);
 	}
-	printf("%u\n", seq - job->first);
+	printf("%u\n", seq);
 	close(fd);
 	return 0;
 }
@@ -186,7 +223,7 @@ static int interface(struct job *job, const char *name)
 static int usage(void)
 {
 	fputs("usage: gen --dev IFACE --mac MAC [--size N] [--flows N] "
-	      "[--seconds S] [--warm S] [--rate PPS] [--first SEQ] [--stamp]\n",
+	      "[--seconds S] [--warm S] [--rate PPS] [--cpus N] [--stamp]\n",
 	      stderr);
 	return 2;
 }
@@ -205,7 +242,7 @@ static const struct option options[] = {
 	{"seconds", required_argument, NULL, 't'},
 	{"warm", required_argument, NULL, 'w'},
 	{"rate", required_argument, NULL, 'r'},
-	{"first", required_argument, NULL, 'n'},
+	{"cpus", required_argument, NULL, 'n'},
 	{"stamp", no_argument, NULL, 'S'},
 	{0},
 };
@@ -231,7 +268,7 @@ static int parse(struct job *job, int argc, char **argv)
 		else if (c == 'r')
 			job->rate = atoi(optarg);
 		else if (c == 'n')
-			job->first = strtoul(optarg, NULL, 0);
+			job->cpus = atoi(optarg);
 		else if (c == 'S')
 			job->frame.stamped = 1;
 		else if (c == '?')
@@ -239,7 +276,8 @@ static int parse(struct job *job, int argc, char **argv)
 	}
 	return mac && job->frame.ifindex && job->frame.flows &&
 			       job->frame.size >= FRAME_MIN &&
-			       job->frame.size <= FRAME_MAX
+			       job->frame.size <= FRAME_MAX &&
+			       job->cpus <= FRAME_CPUS
 		       ? 0
 		       : usage();
 }

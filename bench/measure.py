@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import time
 
@@ -39,21 +40,19 @@ def check(system, result, what):
 
 def flood(topology, system, far, size, warm, run, flows=1, cpus=1):
     """Packets per second that arrive while more are offered than pass."""
-    generators = []
+    generator = topology.generate(
+        "--size", size, "--flows", flows, "--seconds", 600,
+        *(["--cpus", cpus] if cpus > 1 else []))
     try:
-        for cpu in range(cpus):
-            generators.append(topology.generate(
-                "--size", size, "--flows", flows, "--seconds", 60,
-                cpu=cpu))
         result = far.ask(f"count {warm} {run}")
         while not result["packets"] and run < PATIENCE:
             warm, run = 0, 2 * run
             result = far.ask(f"count {warm} {run}")
     finally:
-        sent = [int(generator.stop()) for generator in generators]
+        sent = int(generator.stop())
     check(system, result, f"{size} bytes")
     result["pps"] = result["packets"] * 1e9 / result["ns"]
-    result["offered"] = sum(sent) * 1e3 / (warm + run)
+    result["offered"] = sent * 1e3 / (warm + run)
     return result
 
 
@@ -151,6 +150,24 @@ def cpu_time(pid):
     """Of all its threads, in seconds."""
     fields = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def resident(pid):
+    """Bytes of memory that the process has; exact, unlike VmRSS."""
+    text = open(f"/proc/{pid}/smaps_rollup").read()
+    return int(re.search(r"^Rss:\s*(\d+) kB", text, re.M)[1]) * 1024
+
+
+def soak(topology, system, seconds):
+    """A long flood: packets, and memory after a tenth of it and at the end."""
+    with running(topology, system) as far:
+        pid = system.process.process.pid
+        first = flood(topology, system, far, 64, 0, int(seconds * 100),
+                      flows=1000)
+        before = resident(pid)
+        rest = flood(topology, system, far, 64, 0, int(seconds * 900),
+                      flows=1000)
+        return first["packets"] + rest["packets"], before, resident(pid)
 
 
 def idle(topology, system, seconds):

@@ -11,7 +11,7 @@ def document(meta, results):
     return {
         "meta": meta,
         **{key: tree.get(key, {}) for key in ("throughput", "latency", "tcp",
-                                              "scale", "ratio")},
+                                              "scale", "soak", "ratio")},
         "spread": results.tree(results.spread),
         "targets": verdicts(results),
         "skipped": results.skipped,

@@ -94,6 +94,8 @@ TARGETS = [
     Target("completions", "time without completions / with", .95),
     Target("rules_512", "time with 512 rules / with 1", 1.3, at_most=True),
     Target("unmatched", "unmatched traffic: ours / bare XDP_PASS", .9),
+    Target("memory", "resident memory at a long flood's end / at its start",
+           1, at_most=True),
     Target("idle_cpu", "CPU share of an idle daemon", 0, .001, at_most=True),
 ]
 
@@ -123,6 +125,7 @@ def add_ratios(results):
                       f"scale.rules.{rules}")
     results.ratio("src_set", "scale.rules.1", "scale.src_set.100000")
     results.ratio("workers_2", "scale.workers.2", "scale.workers.1")
+    results.ratio("memory", "soak.resident_end", "soak.resident_start")
     results.ratio("unmatched", "scale.unmatched.xdivert_xdp",
                   "scale.unmatched.xdp_pass")
     results.ratio("flows_1000000", "scale.flows.1000000", "scale.flows.1")

@@ -2,11 +2,11 @@
 """What happens with more of it: workers, rules, addresses, flows; and what
 traffic pays that no rule wants."""
 import os
+import shlex
 import tempfile
 
 from measure import flood, running
-from systems import Missing, Xdivert, XdpPass
-from topology import DAEMON_CPU, GENERATOR_CPU, Topology
+from systems import Xdivert, XdpPass
 
 FLOWS = (1, 1000, 100000, 1000000)
 RULES = (1, 16, 128, 512)
@@ -24,18 +24,13 @@ def five_tuples(count):
 
 
 class Rules(Xdivert):
-    """Many rules at once, if this version can apply a file."""
+    """Many rules at once."""
 
     def add_rules(self, gateway):
-        with tempfile.NamedTemporaryFile("w", suffix=".rules") as file:
-            for name, expression, words in self.rules:
-                print(f"{name} --filter '{expression}' " + " ".join(
-                    f"'{w}'" if " " in w else w for w in words), file=file)
-            file.flush()
-            if not gateway.xdivert("apply", file.name,
-                                   check=False).returncode:
-                return
-        super().add_rules(gateway)
+        lines = [" ".join(shlex.quote(word) for word in
+                          (name, "--filter", expression, *words))
+                 for name, expression, words in self.rules]
+        self.words(gateway, "apply", "-", input="\n".join(lines) + "\n")
 
 
 class SourceSet(Xdivert):

@@ -144,10 +144,10 @@ class Xdivert(System):
     def comms(self):
         return ["xdivert"]
 
-    def words(self, gateway, *words):
+    def words(self, gateway, *words, **kwargs):
         """Run xdivert; what this version does not know is missing."""
-        done = gateway.xdivert(*words, check=False)
-        if done.returncode == 2:
+        done = gateway.xdivert(*words, check=False, **kwargs)
+        if done.returncode == 2 or "no callout" in done.stderr:
             raise Missing(done.stderr.strip())
         assert done.returncode == 0, f"{words}: {done.stderr}"
 

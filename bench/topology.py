@@ -69,8 +69,11 @@ class Process:
 
 
 class Topology:
+    count = 0
+
     def __init__(self, queues=1):
-        base = f"xb{os.getpid()}"
+        base = f"xb{os.getpid()}.{Topology.count}"
+        Topology.count += 1
         self.generator = Host(f"{base}-g")
         self.gateway = Gateway(f"{base}-w")
         self.sink = Host(f"{base}-s")
@@ -117,9 +120,9 @@ class Topology:
         """What every peer is told."""
         return ["in0", self.macs["gen0"], "out0", self.macs["sink0"]]
 
-    def generate(self, *words, cpu=GENERATOR_CPU):
+    def generate(self, *words):
         """The generator, under way; stop() says how many frames it made."""
-        return Process(self.generator, cpu, [
+        return Process(self.generator, GENERATOR_CPU, [
             BUILD / "gen", "--dev", "gen0", "--mac", self.macs["in0"], *words])
 
     def close(self):
