@@ -98,10 +98,11 @@ class Topology:
             f"peer name {ours} netns {self.gateway.name} {n}".split(),
             check=True)
         for where, name, last in ((host, theirs, 2), (self.gateway, ours, 1)):
-            # Only a veth whose peer runs NAPI can transmit XDP frames.
-            where.run(f"ethtool -K {name} gro on")
             where.run(f"ip addr add 10.0.{net}.{last}/24 dev {name}")
             where.run(f"ip link set {name} up")
+            # Only a veth whose peer runs NAPI can transmit XDP frames; and
+            # only while that peer is up, GRO is heard of.
+            where.run(f"ethtool -K {name} gro on")
         host.run(f"ip neigh replace 10.0.{net}.1 lladdr "
                  f"{self.gateway.mac(ours)} dev {theirs} nud permanent")
         host.run(f"ip route add default via 10.0.{net}.1")
