@@ -94,6 +94,11 @@ regen: ## regenerate vmlinux.h from the running kernel's BTF
 $(B)/tests/contract/%: EXTRA = tests/contract/lab.c tests/contract/tally.c
 $(filter $(B)/tests/contract/%,$(C_TESTS)): $(wildcard tests/contract/lab.* tests/contract/tally.*)
 
+# Tests that compare answers about packets share the packets.
+COMPARE := $(B)/tests/bpf/test_filter $(B)/tests/bpf/test_ruleset
+$(COMPARE): EXTRA = tests/bpf/traffic.c
+$(COMPARE): tests/bpf/traffic.c tests/bpf/traffic.h
+
 $(B)/tests/%: tests/%.c $(LIB_OBJ)
 	$(call say,TEST-CC,$@)
 	$(Q)mkdir -p $(@D)

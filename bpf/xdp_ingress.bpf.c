@@ -7,6 +7,7 @@
  *
  * Whatever goes wrong on the way leaves the packet to the kernel.
  */
+#include "hits.h"
 #include "maps.h"
 #include "parse.h"
 
@@ -37,7 +38,7 @@ struct {
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, XDV_MAX_RULES);
+	__uint(max_entries, 2 * XDV_MAX_RULES); /* two sets, during a change */
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, __u32);
 	__type(value, struct xdv_rule);
@@ -60,8 +61,6 @@ int xdv_xdp_ingress(struct xdp_md *ctx)
 		return XDP_PASS;
 	stats->seen++;
 	s->iif = ctx->ingress_ifindex;
-	s->start = 0;
-	s->generation = 0;
 	s->fib_done = 0;
 	s->too_big = 0;
 	bpf_tail_call(ctx, &xdv_stages, XDV_STAGE_RULES);
@@ -179,7 +178,7 @@ static __always_inline bool injected_here(struct xdp_md *ctx)
 }
 
 static __always_inline int write_meta(struct xdp_md *ctx,
-				      const struct xdv_scratch *s)
+				      const struct xdv_scratch *s, __u64 now)
 {
 	struct xdv_meta *meta;
 
@@ -188,7 +187,7 @@ static __always_inline int write_meta(struct xdp_md *ctx,
 	meta = (void *)(long)ctx->data_meta;
 	if ((void *)(meta + 1) > (void *)(long)ctx->data)
 		return -1;
-	meta->timestamp = bpf_ktime_get_ns();
+	meta->timestamp = now;
 	meta->rule = s->rule;
 	meta->iif = s->iif;
 	meta->oif = s->oif;
@@ -210,10 +209,12 @@ static __always_inline int divert(struct xdp_md *ctx,
 	struct xdv_stats *stats = stats_of(s->iif);
 	__u32 iif = s->iif, row;
 	struct xdv_iface *iface = bpf_map_lookup_elem(&xdv_ifaces, &iif);
+	__u64 now = bpf_ktime_get_ns();
 	struct xdv_queue *queue;
 
 	if (!stats || !iface)
 		return XDP_PASS;
+	count_hit(s->slot, bpf_xdp_get_buff_len(ctx), now);
 	/* The kernel fragments it, or says that it is too big. */
 	if (s->too_big)
 		return unserved(stats, iface);
@@ -229,7 +230,7 @@ static __always_inline int divert(struct xdp_md *ctx,
 	if ((__s64)(queue->produced - queue->lost - queue->consumed) >=
 	    (__s64)queue->limit)
 		return unserved(stats, iface);
-	if (write_meta(ctx, s))
+	if (write_meta(ctx, s, now))
 		return unserved(stats, iface);
 	if (bpf_redirect_map(&xdv_xsks, row, 0) != XDP_REDIRECT)
 		return unserved(stats, iface);
@@ -258,11 +259,10 @@ int xdv_xdp_divert(struct xdp_md *ctx)
 		return XDP_PASS;
 	if (s->want_layer != s->layer ||
 	    (s->want_oif && s->want_oif != s->oif)) {
-		/* Not this rule's packet: on with the next. With fib_done
-		 * set the rules check layer and egress themselves, so a
-		 * packet comes back here at most once.
+		/* Not this rule's packet. With fib_done set the rules check
+		 * layer and egress themselves, so a packet comes back here at
+		 * most once.
 		 */
-		s->start = s->position + 1;
 		bpf_tail_call(ctx, &xdv_stages, XDV_STAGE_RULES);
 		return XDP_PASS;
 	}

@@ -66,6 +66,7 @@ static struct xdp_ingress *open_entry(const struct xdivert *s)
 	    bpf_map__reuse_fd(skel->maps.xdv_stages, s->stages) ||
 	    bpf_map__reuse_fd(skel->maps.xdv_tc_stages, s->tc_stages) ||
 	    bpf_map__reuse_fd(skel->maps.xdv_scratch, s->scratch) ||
+	    bpf_map__reuse_fd(skel->maps.xdv_hits, s->hits) ||
 	    bpf_map__reuse_fd(skel->maps.xdv_rules, s->rules)) {
 		xdp_ingress__destroy(skel);
 		return NULL;
@@ -376,7 +377,7 @@ static int detach_all(struct xdivert *s)
 		else
 			previous = NULL;
 	}
-	rc = ruleset_flush(s);
+	rc = rules_flush(s);
 	return err ? err : rc;
 }
 

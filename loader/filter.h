@@ -17,6 +17,9 @@ struct insns {
 void insns_add(struct insns *is, struct bpf_insn insn);
 void insns_free(struct insns *is);
 
+/* Where the classic program's M[k] lies on the stack, in host order. */
+#define FILTER_MEM(k) (-16 - 4 * (int)((k) + 1))
+
 /* How the program that evaluates an expression sees the packet. */
 enum filter_view {
 	FILTER_XDP,	   /* all of it lies between data and data_end */

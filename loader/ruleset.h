@@ -1,13 +1,22 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The rules: stored as given, and compiled into one program for the hook. */
+/* The rules: stored as given, and compiled into programs for the hooks. */
 #ifndef XDIVERT_RULESET_H
 #define XDIVERT_RULESET_H
 
 #include <xdivert.h>
 
-/* Under state_lock(). */
-int ruleset_flush(struct xdivert *s);
+/* All of this under state_lock(). */
+
+int rules_flush(struct xdivert *s);
 /* Interfaces came or went: rules that name one may mean another now. */
-void ruleset_refresh(struct xdivert *s);
+void rules_refresh(struct xdivert *s);
+
+/*
+ * Have the hooks run these rules, which are in order, instead of those that
+ * they run. All or nothing; 0 or -errno after error_set().
+ */
+int ruleset_install(struct xdivert *s, const struct xdv_rule *rules, int n);
+/* The interface a rule names must exist; none is ifindex 0. */
+int ruleset_resolve(const char *name, uint32_t *ifindex);
 
 #endif

@@ -55,7 +55,7 @@ static bool look_around(struct xdivert_injection *h)
 
 	if (!rc) {
 		hook_prune(h->x);
-		ruleset_refresh(h->x);
+		rules_refresh(h->x);
 	}
 	state_unlock(h->x);
 	return !rc;

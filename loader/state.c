@@ -359,6 +359,7 @@ static int open_maps(struct xdivert *s)
 	err = err ? err : get(s, "xdv_stages", &s->stages);
 	err = err ? err : get(s, "xdv_tc_stages", &s->tc_stages);
 	err = err ? err : get(s, "xdv_scratch", &s->scratch);
+	err = err ? err : get(s, "xdv_hits", &s->hits);
 	return err ? err : get(s, "xdv_rules", &s->rules);
 }
 
@@ -410,6 +411,7 @@ static void close_maps(struct xdivert *s)
 	close_fd(&s->stages);
 	close_fd(&s->tc_stages);
 	close_fd(&s->scratch);
+	close_fd(&s->hits);
 	close_fd(&s->rules);
 	state_unlock(s);
 }
@@ -586,6 +588,7 @@ static struct xdivert *new_state(void)
 			.stages = -1,
 			.tc_stages = -1,
 			.scratch = -1,
+			.hits = -1,
 			.rules = -1,
 		};
 	return s;

@@ -31,7 +31,7 @@
  */
 #define FETCHED	   (-8)
 #define SAVED	   (-16)
-#define MEM(k)	   (-16 - 4 * (int)((k) + 1))
+#define MEM(k)	   FILTER_MEM(k)
 
 #define HEAD	  ((int)offsetof(struct xdv_scratch, head))
 #define TAG	  4  /* bytes of a VLAN tag */
@@ -52,6 +52,7 @@ struct translation {
 	const struct bpf_program *in;
 	enum filter_view view;
 	size_t *start; /* of each classic instruction */
+	bool *live;
 	struct jump *jump;
 	size_t jumps;
 	int at; /* classic instruction under translation */
@@ -382,17 +383,47 @@ static int translate_one(struct translation *t)
 	return 0;
 }
 
+/* Which instructions can be reached; false if the end can be. */
+static bool find_live(struct translation *t)
+{
+	const struct bpf_program *p = t->in;
+	unsigned int i, code;
+
+	t->live[0] = true;
+	for (i = 0; i < p->bf_len; i++) {
+		const struct pcap_bpf_insn *insn = &p->bf_insns[i];
+		unsigned int left = p->bf_len - i - 1;
+
+		code = insn->code;
+		if (!t->live[i] || BPF_CLASS(code) == BPF_RET)
+			continue;
+		if (BPF_CLASS(code) != BPF_JMP) {
+			t->live[i + 1] = true;
+		} else if (BPF_OP(code) == BPF_JA) {
+			/* Backwards is refused later. */
+			if (insn->k <= left)
+				t->live[i + 1 + insn->k] = true;
+		} else {
+			t->live[i + 1 + (insn->jt < left ? insn->jt : left)] =
+				true;
+			t->live[i + 1 + (insn->jf < left ? insn->jf : left)] =
+				true;
+		}
+	}
+	return !t->live[p->bf_len];
+}
+
 /* Does any instruction jump to that outcome? */
-static bool reaches(const struct bpf_program *p, int outcome)
+static bool reaches(const struct translation *t, int outcome)
 {
 	unsigned int i, code;
 
-	for (i = 0; i < p->bf_len; i++) {
-		code = p->bf_insns[i].code;
-		if (BPF_CLASS(code) == BPF_RET && BPF_RVAL(code) == BPF_A)
-			return true;
-		if (BPF_CLASS(code) == BPF_RET &&
-		    !p->bf_insns[i].k == (outcome == TO_FALSE))
+	for (i = 0; i < t->in->bf_len; i++) {
+		code = t->in->bf_insns[i].code;
+		if (!t->live[i] || BPF_CLASS(code) != BPF_RET)
+			continue;
+		if (BPF_RVAL(code) == BPF_A ||
+		    !t->in->bf_insns[i].k == (outcome == TO_FALSE))
 			return true;
 	}
 	return false;
@@ -408,9 +439,9 @@ static void add_start(struct translation *t)
 	unsigned int i, used = 0;
 
 	add(t, INSN_MOV32_IMM(A, 0));
-	if (!reaches(t->in, TO_FALSE))
+	if (!reaches(t, TO_FALSE))
 		add_jump(t, INSN_JMP_IMM(BPF_JNE, A, 0, 0), TO_FALSE);
-	if (!reaches(t->in, TO_TRUE))
+	if (!reaches(t, TO_TRUE))
 		add_jump(t, INSN_JMP_IMM(BPF_JNE, A, 0, 0), TO_TRUE);
 	add(t, INSN_MOV32_IMM(X, 0));
 	for (i = 0; i < t->in->bf_len; i++) {
@@ -457,18 +488,21 @@ int filter_translate(const struct bpf_program *classic, enum filter_view view,
 	int rc = -ENOMEM;
 
 	t.start = calloc(classic->bf_len + 1, sizeof(*t.start));
+	t.live = calloc(classic->bf_len + 1, sizeof(*t.live));
 	t.jump = calloc(classic->bf_len + 2, 3 * sizeof(*t.jump));
-	if (t.start && t.jump) {
-		rc = 0;
+	if (t.start && t.live && t.jump) {
+		rc = find_live(&t) ? 0 : -EINVAL;
 		add_start(&t);
 		for (; t.at < (int)classic->bf_len && !rc; t.at++) {
 			t.start[t.at] = is->count;
-			rc = translate_one(&t);
+			if (t.live[t.at])
+				rc = translate_one(&t);
 		}
 		if (!rc)
 			rc = finish(&t);
 	}
 	free(t.start);
+	free(t.live);
 	free(t.jump);
 	return rc;
 }

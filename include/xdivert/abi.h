@@ -27,7 +27,12 @@
 #define XDV_MAX_IFACES	 64
 #define XDV_MAX_QUEUES	 64 /* receive queues of one interface */
 #define XDV_MAX_RULES	 512
-#define XDV_MAX_CALLOUTS 16 /* of one rule */
+#define XDV_HITS	 2048 /* rows of hits; twice the rules in two sets */
+#define XDV_MAX_CALLOUTS 16   /* of one rule */
+/* Programs of a rule set: a packet may take the chain twice, and the kernel
+ * allows 33 tail calls.
+ */
+#define XDV_CHAIN_MAX	 14
 #define XDV_NAME_LEN	 32
 
 /* A UMEM frame is one element of xdv_umem. */
@@ -130,6 +135,8 @@ struct xdv_control {
 	__u64 unpassed; /* counted completed, but the stack did not take them */
 	__u32 next_rule;
 	__u32 daemon_pid;
+	__u32 bank; /* where the rules' chains are among the stages */
+	__u32 pad0;
 	__u8 mac[6]; /* source of frames injected into the receive path */
 	__u8 pad[2];
 };
@@ -138,7 +145,9 @@ struct xdv_control {
 struct xdv_rule {
 	__u32 id;
 	__s32 priority;
-	__u32 layer; /* enum xdv_layer; 0: forward */
+	__u32 layer;  /* enum xdv_layer; 0: forward */
+	__u32 slot;   /* its row in xdv_hits */
+	__u32 staged; /* 1: about to be put in force */
 	char name[XDV_NAME_LEN];
 	char iif[XDV_NAME_LEN];
 	char oif[XDV_NAME_LEN];
@@ -160,6 +169,7 @@ struct xdv_scratch {
 	__u32 position;	  /* matched: position in the set */
 	__u32 want_oif;	  /* matched: required egress, 0 any */
 	__u32 want_layer; /* matched: required layer */
+	__u32 slot;	  /* matched: row in xdv_hits */
 	__u32 stage;	  /* the rules' program to come back to */
 	/* The packet's first bytes with the VLAN tag that the device took out,
 	 * for xdv_tc_stages' tagged rules.
@@ -173,7 +183,18 @@ enum xdv_stage {
 	XDV_STAGE_DIVERT,
 	XDV_STAGE_RULES_TAGGED, /* TC: the VLAN tag is in the metadata */
 	XDV_STAGE_RULES_RAW,	/* TC: no link header */
-	XDV_STAGES,
+	XDV_STAGE_CHAINS,	/* what follows the rules' first programs */
+	XDV_STAGES = XDV_STAGE_CHAINS + 3 * 2 * XDV_CHAIN_MAX,
+};
+
+/*
+ * xdv_hits: per CPU, by a rule's slot. What matched in every respect, layer
+ * and egress included; the sum over all rules that there were is `matched`.
+ */
+struct xdv_hits {
+	__u64 hits;
+	__u64 bytes; /* of the frames */
+	__u64 last;
 };
 
 #define XDV_DESC_DECREMENT_TTL 0x1

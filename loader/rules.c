@@ -1,0 +1,363 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * The rules as they were given, in xdv_rules. A change stores what is new
+ * beside what is there, has the programs replaced, and only then forgets what
+ * is old: whoever takes a packet from the hook finds the rule that it matched.
+ */
+#include <errno.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+#include "error.h"
+#include "ruleset.h"
+#include "state.h"
+
+/* A change: the rules that shall be, and what becomes of those that are. */
+struct change {
+	struct xdv_rule *rules; /* id 0: new */
+	int n;
+	struct xdv_rule *old;
+	int olds;
+};
+
+static int by_priority(const void *a, const void *b)
+{
+	const struct xdv_rule *x = a, *y = b;
+
+	if (x->priority != y->priority)
+		return x->priority < y->priority ? -1 : 1;
+	return x->id < y->id ? -1 : 1;
+}
+
+/* Those in force and those about to be. */
+static int read_rules(const struct xdivert *s, struct xdv_rule **rules)
+{
+	struct xdv_rule *r = calloc(2 * XDV_MAX_RULES, sizeof(*r));
+	__u32 key, *previous = NULL;
+	int n = 0;
+
+	if (!r)
+		return -ENOMEM;
+	while (n < 2 * XDV_MAX_RULES &&
+	       !bpf_map_get_next_key(s->rules, previous, &key)) {
+		previous = &key;
+		if (!bpf_map_lookup_elem(s->rules, &key, &r[n]))
+			n++;
+	}
+	qsort(r, n, sizeof(*r), by_priority);
+	*rules = r;
+	return n;
+}
+
+int xdivert_rules(struct xdivert *x, struct xdv_rule **list)
+{
+	return read_rules(x, list);
+}
+
+static void bump(struct xdivert *s)
+{
+	__atomic_fetch_add(&s->shared->generation, 1, __ATOMIC_SEQ_CST);
+}
+
+static int check_actions(const struct xdv_rule *rule)
+{
+	char actions[sizeof(rule->actions)], *line, *rest = actions;
+	struct xdivert_callout *callout;
+	int rc, n = 0;
+
+	memcpy(actions, rule->actions, sizeof(actions));
+	while ((line = strsep(&rest, "\n"))) {
+		if (!*line)
+			continue;
+		if (n++ == XDV_MAX_CALLOUTS)
+			return error_set(-E2BIG, "%d callouts are the most",
+					 XDV_MAX_CALLOUTS);
+		rc = xdivert_callout_parse(line, &callout);
+		if (rc)
+			return rc;
+		xdivert_callout_free(callout);
+	}
+	return 0;
+}
+
+/* A name that a shell and a listing take as one word. */
+static bool good_name(const char *name)
+{
+	return *name && name[strspn(name, "abcdefghijklmnopqrstuvwxyz"
+					  "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+					  "0123456789_.-")] == 0;
+}
+
+/* What the filter asks is checked by compiling it. */
+static int check(const struct xdv_rule *rule)
+{
+	__u32 ifindex;
+	int rc;
+
+	if (!good_name(rule->name))
+		return error_set(
+			-EINVAL,
+			"a rule's name is made of letters, digits and _ . -");
+	rc = ruleset_resolve(rule->iif, &ifindex);
+	rc = rc ? rc : ruleset_resolve(rule->oif, &ifindex);
+	rc = rc ? rc : ruleset_resolve(rule->to, &ifindex);
+	return rc ? rc : check_actions(rule);
+}
+
+static const struct xdv_rule *find(const struct xdv_rule *rules, int n,
+				   const char *name)
+{
+	int i;
+
+	for (i = 0; i < n; i++)
+		if (!strcmp(rules[i].name, name))
+			return &rules[i];
+	return NULL;
+}
+
+/* A row of xdv_hits that no rule has; the longest unused one is likely. */
+static int take_slot(const struct xdivert *s, struct xdv_rule *rule, bool *used)
+{
+	int cpus = libbpf_num_possible_cpus(), rc;
+	struct xdv_hits *zero;
+	__u32 slot = rule->id;
+
+	if (cpus < 0)
+		return cpus;
+	while (used[slot % XDV_HITS])
+		slot++;
+	rule->slot = slot % XDV_HITS;
+	used[rule->slot] = true;
+	zero = calloc(cpus, sizeof(*zero));
+	if (!zero)
+		return -ENOMEM;
+	rc = bpf_map_update_elem(s->hits, &rule->slot, zero, BPF_ANY);
+	free(zero);
+	return rc;
+}
+
+static int stage_rule(struct xdivert *s, struct xdv_rule *rule, bool *used)
+{
+	int rc;
+
+	if (!rule->layer)
+		rule->layer = XDV_LAYER_FORWARD;
+	rule->id = ++s->shared->next_rule;
+	rule->staged = 1;
+	rc = take_slot(s, rule, used);
+	rc = rc ? rc
+		: bpf_map_update_elem(s->rules, &rule->id, rule, BPF_NOEXIST);
+	return rc ? error_set(rc, "cannot store rule '%s': %s", rule->name,
+			      strerror(-rc))
+		  : 0;
+}
+
+static int stage_new(struct xdivert *s, struct change *c)
+{
+	bool used[XDV_HITS] = {0};
+	int i, rc = 0;
+
+	for (i = 0; i < c->olds; i++)
+		used[c->old[i].slot % XDV_HITS] = true;
+	for (i = 0; i < c->n && !rc; i++)
+		if (!c->rules[i].id)
+			rc = stage_rule(s, &c->rules[i], used);
+	return rc;
+}
+
+static void forget_staged(struct xdivert *s, const struct change *c)
+{
+	int i;
+
+	for (i = 0; i < c->n; i++)
+		if (c->rules[i].staged)
+			bpf_map_delete_elem(s->rules, &c->rules[i].id);
+}
+
+/* The programs are in place: make the map agree with them. */
+static int settle(struct xdivert *s, struct change *c)
+{
+	int i, j, rc = 0;
+
+	for (i = 0; i < c->n; i++) {
+		if (!c->rules[i].staged)
+			continue;
+		c->rules[i].staged = 0;
+		rc = bpf_map_update_elem(s->rules, &c->rules[i].id,
+					 &c->rules[i], BPF_EXIST)
+			     ?: rc;
+	}
+	for (i = 0; i < c->olds; i++) {
+		for (j = 0; j < c->n && c->rules[j].id != c->old[i].id; j++)
+			;
+		if (j == c->n)
+			rc = bpf_map_delete_elem(s->rules, &c->old[i].id) ?: rc;
+	}
+	return rc ? error_set(rc, "cannot store the rules: %s", strerror(-rc))
+		  : 0;
+}
+
+static int change(struct xdivert *s, struct change *c)
+{
+	int rc;
+
+	if (c->n > XDV_MAX_RULES)
+		return error_set(-E2BIG, "%d rules are the most",
+				 XDV_MAX_RULES);
+	rc = stage_new(s, c);
+	if (!rc) {
+		qsort(c->rules, c->n, sizeof(*c->rules), by_priority);
+		/* The daemon must know a rule before a packet can match it. */
+		bump(s);
+		rc = ruleset_install(s, c->rules, c->n);
+	}
+	if (rc)
+		forget_staged(s, c);
+	else
+		rc = settle(s, c);
+	bump(s);
+	return rc;
+}
+
+/* Begin with what is in force; what a killed process had staged goes. */
+static int begin(struct xdivert *s, struct change *c)
+{
+	int i, n = read_rules(s, &c->old);
+
+	if (n < 0)
+		return error_set(n, "out of memory");
+	c->olds = 0;
+	for (i = 0; i < n; i++) {
+		if (c->old[i].staged)
+			bpf_map_delete_elem(s->rules, &c->old[i].id);
+		else
+			c->old[c->olds++] = c->old[i];
+	}
+	c->rules = calloc(2 * XDV_MAX_RULES, sizeof(*c->rules));
+	return c->rules ? 0 : error_set(-ENOMEM, "out of memory");
+}
+
+static void end(struct change *c)
+{
+	free(c->rules);
+	free(c->old);
+}
+
+static void keep_all(struct change *c, const char *but)
+{
+	int i;
+
+	for (i = 0; i < c->olds; i++)
+		if (!but || strcmp(c->old[i].name, but))
+			c->rules[c->n++] = c->old[i];
+}
+
+static int add(struct xdivert *s, struct xdv_rule *rule)
+{
+	struct change c = {.n = 0};
+	int i, rc = check(rule);
+
+	rc = rc ? rc : begin(s, &c);
+	if (!rc && find(c.old, c.olds, rule->name))
+		rc = error_set(-EEXIST, "rule '%s' exists already", rule->name);
+	if (!rc) {
+		keep_all(&c, NULL);
+		rule->id = 0;
+		c.rules[c.n++] = *rule;
+		rc = change(s, &c);
+	}
+	for (i = 0; i < c.n && !rc; i++)
+		if (!strcmp(c.rules[i].name, rule->name))
+			*rule = c.rules[i];
+	end(&c);
+	return rc;
+}
+
+static int del(struct xdivert *s, const char *name)
+{
+	struct change c = {.n = 0};
+	int rc = begin(s, &c);
+
+	if (!rc && !find(c.old, c.olds, name))
+		rc = error_set(-ENOENT, "no rule '%s'", name);
+	if (!rc) {
+		keep_all(&c, name);
+		rc = change(s, &c);
+	}
+	end(&c);
+	return rc;
+}
+
+int rules_flush(struct xdivert *s)
+{
+	struct change c = {.n = 0};
+	int rc = begin(s, &c);
+
+	rc = rc ? rc : change(s, &c);
+	end(&c);
+	return rc;
+}
+
+static bool names_interfaces(const struct xdivert *s)
+{
+	__u32 key, *previous = NULL;
+	struct xdv_rule rule;
+
+	while (!bpf_map_get_next_key(s->rules, previous, &key)) {
+		previous = &key;
+		if (!bpf_map_lookup_elem(s->rules, &key, &rule) &&
+		    (*rule.iif || *rule.oif || *rule.to))
+			return true;
+	}
+	return false;
+}
+
+void rules_refresh(struct xdivert *s)
+{
+	struct change c = {.n = 0};
+
+	if (!names_interfaces(s))
+		return;
+	if (!begin(s, &c)) {
+		keep_all(&c, NULL);
+		change(s, &c);
+	}
+	end(&c);
+}
+
+int xdivert_rule_add(struct xdivert *x, struct xdv_rule *rule)
+{
+	int rc = state_lock(x);
+
+	rc = rc ? rc : add(x, rule);
+	state_unlock(x);
+	return rc;
+}
+
+int xdivert_rule_del(struct xdivert *x, const char *name)
+{
+	int rc = state_lock(x);
+
+	rc = rc ? rc : del(x, name);
+	state_unlock(x);
+	return rc;
+}
+
+int xdivert_rule_flush(struct xdivert *x)
+{
+	int rc = state_lock(x);
+
+	rc = rc ? rc : rules_flush(x);
+	state_unlock(x);
+	return rc;
+}
+
+uint64_t xdivert_generation(const struct xdivert *x)
+{
+	return __atomic_load_n(&x->shared->generation, __ATOMIC_ACQUIRE);
+}
