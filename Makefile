@@ -23,7 +23,7 @@ BPF_CFLAGS := -target bpf -mcpu=v3 -O2 -g -Wall -Wextra -Werror \
 LIB_LIBS := -lxdp -lbpf -lpcap -lmnl -lelf -lz -lpthread
 LIBS := $(LIB_LIBS) -lcjson -lcap-ng -lsystemd
 
-MAIN := loader/main.c $(wildcard loader/cmd_*.c) loader/daemon.c loader/show.c
+MAIN := loader/main.c $(wildcard loader/cmd_*.c) loader/daemon.c loader/active.c loader/show.c
 LIB := $(filter-out $(MAIN),$(wildcard loader/*.c)) $(wildcard loader/callouts/*.c)
 LIB_OBJ := $(LIB:%.c=$(B)/%.o)
 MAIN_OBJ := $(MAIN:%.c=$(B)/%.o)

@@ -138,8 +138,71 @@ XDIVERT_API pid_t xdivert_daemon(struct xdivert *x);
 XDIVERT_API int xdivert_rule_add(struct xdivert *x, struct xdv_rule *rule);
 XDIVERT_API int xdivert_rule_del(struct xdivert *x, const char *name);
 XDIVERT_API int xdivert_rule_flush(struct xdivert *x);
-/* How many, in the order in which they are tried. The caller frees *list. */
+/* How many, in the order in which they are tried. The caller frees *list. One
+ * with staged set is only about to be in force.
+ */
 XDIVERT_API int xdivert_rules(struct xdivert *x, struct xdv_rule **list);
+
+/*
+ * These rules instead of those that are there: all or nothing, and a packet
+ * sees the rules before or after. Of one priority, they are tried in the order
+ * of the array. A rule that is there already, in every respect, keeps its id
+ * and what it counted. -EINVAL, -EEXIST: see xdivert_error().
+ */
+XDIVERT_API int xdivert_rules_apply(struct xdivert *x,
+				    const struct xdv_rule *rules, int n);
+/* What a rule of xdivert_rules() matched so far. */
+XDIVERT_API int xdivert_rule_hits(struct xdivert *x,
+				  const struct xdv_rule *rule,
+				  struct xdv_hits *hits);
+
+/*
+ * Rules as text: NAME --filter EXPRESSION [--iif ...]..., as on the command
+ * line of 'xdivert rule add', which these words may precede. A rule a line, a
+ * shell's quotes, # begins a comment. Needs no privileges.
+ */
+/* Interfaces need not exist. */
+#define XDIVERT_RULES_OFFLINE 0x1
+
+/* How many; the caller frees *list. file is the text's name in the error:
+ * "FILE:LINE:COLUMN: expected ...". -EINVAL.
+ */
+XDIVERT_API int xdivert_rules_parse(const char *text, const char *file,
+				    unsigned int flags, struct xdv_rule **list);
+/* One rule from words. Only the words are checked. -EINVAL. */
+XDIVERT_API int xdivert_rule_parse(int argc, char **argv,
+				   struct xdv_rule *rule);
+/* A line without its end that the above reads; what snprintf() would return.
+ */
+XDIVERT_API int xdivert_rule_format(const struct xdv_rule *rule, char *text,
+				    size_t size);
+/*
+ * All that is to be known of a rule: its text, what libpcap makes of its
+ * filter, how it is looked up, and the eBPF that runs otherwise. The caller
+ * frees *text. -EINVAL.
+ */
+XDIVERT_API int xdivert_rule_explain(const struct xdv_rule *rule, char **text);
+
+/*
+ * Ask the rules about a packet without the kernel: the answer is the hook's
+ * own. The rules are copied. link_type is libpcap's (DLT_EN10MB, ...).
+ */
+struct xdivert_matcher;
+struct xdivert_where {
+	const char *iif, *oif; /* "": unknown; no rule that names one matches */
+	uint32_t layer;	       /* enum xdv_layer */
+};
+XDIVERT_API int xdivert_matcher_create(struct xdivert_matcher **m,
+				       const struct xdv_rule *rules, int n,
+				       int link_type);
+/* The index of the rule that wins in the array, -1: none. caplen bytes are
+ * there of a packet of len bytes.
+ */
+XDIVERT_API int xdivert_matcher_find(const struct xdivert_matcher *m,
+				     const struct xdivert_where *where,
+				     const void *packet, uint32_t caplen,
+				     uint32_t len);
+XDIVERT_API void xdivert_matcher_free(struct xdivert_matcher *m);
 
 /* Changes before a packet can match a rule that was not there before. */
 XDIVERT_API uint64_t xdivert_generation(const struct xdivert *x);

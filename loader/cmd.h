@@ -15,6 +15,8 @@ extern const char *pin_dir; /* --pin-dir, or NULL */
 int cmd_attach(int argc, char **argv);
 int cmd_detach(int argc, char **argv);
 int cmd_rule(int argc, char **argv);
+int cmd_rule_test(int argc, char **argv);
+int cmd_apply(int argc, char **argv);
 int cmd_run(int argc, char **argv);
 int cmd_inject(int argc, char **argv);
 int cmd_completions(int argc, char **argv);
@@ -26,10 +28,18 @@ int cmd_version(int argc, char **argv);
 int fail(int code, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 void warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* 0, or 1 after saying that these are missing. */
+int need_privileges(const char *what);
 /* Open the state, making it if asked, or explain why there is none; 0 or an
  * exit code.
  */
 int open_state(struct xdivert **x, bool create);
+/* A whole file as text, - for standard input; NULL and errno. The caller frees
+ * it.
+ */
+char *read_file(const char *path);
+/* Rules of a file, or why there are none; how many, or -1. */
+int read_rules(const char *path, unsigned int flags, struct xdv_rule **rules);
 /* A number in decimal that is in that range, or -1. */
 int parse_number(const char *text, long min, long max, long *value);
 /* --json alone, or nothing; 0 or an exit code. */

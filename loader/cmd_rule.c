@@ -1,113 +1,22 @@
 // SPDX-License-Identifier: BSD-2-Clause
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cjson/cJSON.h>
 
 #include "cmd.h"
 
-#define DEFAULT_PRIORITY 100
-
-static int copy(char *to, size_t size, const char *from, const char *what)
-{
-	if (strlen(from) >= size)
-		return fail(EXIT_USAGE, "rule: %s is too long", what);
-	strcpy(to, from);
-	return 0;
-}
-
-static int add_action(struct xdv_rule *rule, const char *action)
-{
-	size_t used = strlen(rule->actions);
-
-	if (strchr(action, '\n') || !*action)
-		return fail(EXIT_USAGE, "rule: --do needs one line");
-	if (used + strlen(action) + 2 > sizeof(rule->actions))
-		return fail(EXIT_USAGE, "rule: the callouts are too long");
-	sprintf(rule->actions + used, "%s\n", action);
-	return 0;
-}
-
-static int parse_option(struct xdv_rule *rule, int c)
-{
-	long number;
-
-	switch (c) {
-	case 'f':
-		return copy(rule->filter, sizeof(rule->filter), optarg,
-			    "the filter");
-	case 'i':
-		return copy(rule->iif, sizeof(rule->iif), optarg, "--iif");
-	case 'o':
-		return copy(rule->oif, sizeof(rule->oif), optarg, "--oif");
-	case 't':
-		return copy(rule->to, sizeof(rule->to), optarg, "--to");
-	case 'd':
-		return add_action(rule, optarg);
-	case 'p':
-		if (parse_number(optarg, INT32_MIN, INT32_MAX, &number))
-			return fail(EXIT_USAGE,
-				    "rule: --priority needs a number, not '%s'",
-				    optarg);
-		rule->priority = number;
-		return 0;
-	case 'l':
-		if (!strcmp(optarg, "forward"))
-			rule->layer = XDV_LAYER_FORWARD;
-		else if (!strcmp(optarg, "receive"))
-			rule->layer = XDV_LAYER_RECEIVE;
-		if (rule->layer)
-			return 0;
-		return fail(EXIT_USAGE,
-			    "rule: layer '%s' is not one of forward, receive",
-			    optarg);
-	}
-	return EXIT_USAGE;
-}
-
-static int parse_rule(int argc, char **argv, struct xdv_rule *rule)
-{
-	static const struct option options[] = {
-		{"filter", required_argument, NULL, 'f'},
-		{"iif", required_argument, NULL, 'i'},
-		{"oif", required_argument, NULL, 'o'},
-		{"to", required_argument, NULL, 't'},
-		{"do", required_argument, NULL, 'd'},
-		{"priority", required_argument, NULL, 'p'},
-		{"layer", required_argument, NULL, 'l'},
-		{NULL, 0, NULL, 0},
-	};
-	int c, rc;
-
-	*rule = (struct xdv_rule){.priority = DEFAULT_PRIORITY};
-	argv[0] = "xdivert: rule add";
-	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		rc = parse_option(rule, c);
-		if (rc)
-			return rc;
-	}
-	if (optind + 1 != argc)
-		return fail(
-			EXIT_USAGE,
-			optind < argc
-				? "rule add: give the rule one name; '%s' is "
-				  "one word too many (is something not quoted?)"
-				: "rule add: give the rule one name",
-			argv[argc - 1]);
-	if (!*rule->filter)
-		return fail(EXIT_USAGE, "rule add: --filter is missing");
-	return copy(rule->name, sizeof(rule->name), argv[optind], "the name");
-}
-
 static int add(int argc, char **argv)
 {
 	struct xdv_rule rule;
 	struct xdivert *x;
-	int rc = parse_rule(argc, argv, &rule);
+	int rc;
 
-	rc = rc ? rc : open_state(&x, true);
+	if (xdivert_rule_parse(argc - 1, argv + 1, &rule))
+		return fail(EXIT_USAGE, "rule add: %s", xdivert_error());
+	rc = open_state(&x, true);
 	if (rc)
 		return rc;
 	if (xdivert_rule_add(x, &rule))
@@ -116,7 +25,33 @@ static int add(int argc, char **argv)
 	return rc;
 }
 
-static cJSON *rule_json(const struct xdv_rule *r)
+static uint64_t nanoseconds(clockid_t clock)
+{
+	struct timespec t;
+
+	clock_gettime(clock, &t);
+	return t.tv_sec * 1000000000ull + t.tv_nsec;
+}
+
+/* What was CLOCK_MONOTONIC then, as seconds since 1970. */
+static double wall_clock(uint64_t then)
+{
+	uint64_t ago = nanoseconds(CLOCK_MONOTONIC) - then;
+
+	return (nanoseconds(CLOCK_REALTIME) - ago) / 1000000 / 1e3;
+}
+
+static void add_hits(cJSON *o, const struct xdv_hits *hits)
+{
+	cJSON_AddNumberToObject(o, "hits", hits->hits);
+	cJSON_AddNumberToObject(o, "bytes", hits->bytes);
+	if (hits->last)
+		cJSON_AddNumberToObject(o, "last_hit", wall_clock(hits->last));
+	else
+		cJSON_AddNullToObject(o, "last_hit");
+}
+
+static cJSON *rule_json(const struct xdv_rule *r, const struct xdv_hits *hits)
 {
 	cJSON *o = cJSON_CreateObject(), *actions;
 	char text[sizeof(r->actions)], *line, *rest = text;
@@ -132,6 +67,11 @@ static cJSON *rule_json(const struct xdv_rule *r)
 	cJSON_AddStringToObject(o, "iif", r->iif);
 	cJSON_AddStringToObject(o, "oif", r->oif);
 	cJSON_AddStringToObject(o, "to", r->to);
+	cJSON_AddStringToObject(o, "fragment",
+				r->fragment == XDV_FRAGMENT_ONLY   ? "yes"
+				: r->fragment == XDV_FRAGMENT_NONE ? "no"
+								   : "");
+	add_hits(o, hits);
 	actions = cJSON_AddArrayToObject(o, "do");
 	while ((line = strsep(&rest, "\n")))
 		if (*line)
@@ -139,52 +79,72 @@ static cJSON *rule_json(const struct xdv_rule *r)
 	return o;
 }
 
-static void print_rule(const struct xdv_rule *r)
+/* As apply reads it: what it counted is a comment. */
+static void print_rule(const struct xdv_rule *r, const struct xdv_hits *hits)
 {
-	char text[sizeof(r->actions)], *line, *rest = text;
+	char text[8 * XDV_TEXT_LEN];
 
-	memcpy(text, r->actions, sizeof(text));
-	printf("%s --priority %d --filter '%s'", r->name, r->priority,
-	       r->filter);
-	if (r->layer == XDV_LAYER_RECEIVE)
-		printf(" --layer receive");
-	if (*r->iif)
-		printf(" --iif %s", r->iif);
-	if (*r->oif)
-		printf(" --oif %s", r->oif);
-	if (*r->to)
-		printf(" --to %s", r->to);
-	while ((line = strsep(&rest, "\n")))
-		if (*line)
-			printf(" --do \"%s\"", line);
+	xdivert_rule_format(r, text, sizeof(text));
+	fputs(text, stdout);
+	if (hits && hits->hits)
+		printf("  # %llu hits, %llu bytes, last %.1f s ago",
+		       (unsigned long long)hits->hits,
+		       (unsigned long long)hits->bytes,
+		       (nanoseconds(CLOCK_MONOTONIC) - hits->last) / 1e9);
 	puts("");
 }
 
-static void print_rules(const struct xdv_rule *rules, int n, bool json)
+enum format {
+	TEXT,
+	JSON,
+	APPLY,
+};
+
+static void print_rules(struct xdivert *x, const struct xdv_rule *rules, int n,
+			enum format format)
 {
-	cJSON *array;
+	cJSON *array = format == JSON ? cJSON_CreateArray() : NULL;
+	struct xdv_hits hits;
 	int i;
 
-	if (!json) {
-		for (i = 0; i < n; i++)
-			print_rule(&rules[i]);
-		return;
+	for (i = 0; i < n; i++) {
+		if (rules[i].staged)
+			continue;
+		xdivert_rule_hits(x, &rules[i], &hits);
+		if (format == JSON)
+			cJSON_AddItemToArray(array,
+					     rule_json(&rules[i], &hits));
+		else
+			print_rule(&rules[i], format == TEXT ? &hits : NULL);
 	}
-	array = cJSON_CreateArray();
-	for (i = 0; i < n; i++)
-		cJSON_AddItemToArray(array, rule_json(&rules[i]));
-	print_json(array);
+	if (format == JSON)
+		print_json(array);
+}
+
+static int parse_format(int argc, char **argv, enum format *format)
+{
+	*format = TEXT;
+	if (argc == 2 && !strcmp(argv[1], "--json"))
+		*format = JSON;
+	else if (argc == 3 && !strcmp(argv[1], "--format") &&
+		 !strcmp(argv[2], "apply"))
+		*format = APPLY;
+	else if (argc != 1)
+		return fail(EXIT_USAGE,
+			    "rule list: expected nothing, --json or --format "
+			    "apply, not '%s'",
+			    argv[argc - 1]);
+	return 0;
 }
 
 static int list(int argc, char **argv)
 {
 	struct xdv_rule *rules;
+	enum format format;
 	struct xdivert *x;
-	bool json;
 	int rc, n;
 
-	argv[0] = "rule list";
-	rc = parse_json(argc, argv, &json);
+	rc = parse_format(argc, argv, &format);
 	rc = rc ? rc : open_state(&x, false);
 	if (rc)
 		return rc;
@@ -192,10 +152,46 @@ static int list(int argc, char **argv)
 	if (n < 0) {
 		rc = fail(1, "cannot read the rules: %s", strerror(-n));
 	} else {
-		print_rules(rules, n, json);
+		print_rules(x, rules, n, format);
 		free(rules);
 	}
 	xdivert_close(x);
+	return rc;
+}
+
+static int explain_one(const struct xdv_rule *rules, int n, const char *name)
+{
+	char *text;
+	int i;
+
+	for (i = 0; i < n && strcmp(rules[i].name, name); i++)
+		;
+	if (i == n)
+		return fail(1, "no rule '%s'", name);
+	if (xdivert_rule_explain(&rules[i], &text))
+		return fail(1, "%s", xdivert_error());
+	fputs(text, stdout);
+	free(text);
+	return 0;
+}
+
+static int explain(int argc, char **argv)
+{
+	struct xdv_rule *rules;
+	struct xdivert *x;
+	int rc, n;
+
+	if (argc != 2)
+		return fail(EXIT_USAGE, "rule explain: name one rule");
+	rc = open_state(&x, false);
+	if (rc)
+		return rc;
+	n = xdivert_rules(x, &rules);
+	xdivert_close(x);
+	if (n < 0)
+		return fail(1, "cannot read the rules: %s", strerror(-n));
+	rc = explain_one(rules, n, argv[1]);
+	free(rules);
 	return rc;
 }
 
@@ -237,17 +233,20 @@ int cmd_rule(int argc, char **argv)
 	static const struct {
 		const char *name;
 		int (*run)(int argc, char **argv);
+		bool privileged;
 	} verbs[] = {
-		{"add", add},
-		{"list", list},
-		{"del", del},
-		{"flush", flush},
+		{"add", add, true},	    {"list", list, true},
+		{"del", del, true},	    {"flush", flush, true},
+		{"explain", explain, true}, {"test", cmd_rule_test, false},
 	};
 	size_t i;
 
 	for (i = 0; argc > 1 && i < sizeof(verbs) / sizeof(*verbs); i++)
 		if (!strcmp(argv[1], verbs[i].name))
-			return verbs[i].run(argc - 1, argv + 1);
+			return verbs[i].privileged && need_privileges("rule")
+				       ? 1
+				       : verbs[i].run(argc - 1, argv + 1);
 	return fail(EXIT_USAGE,
-		    "rule: expected add NAME ..., list, del NAME or flush");
+		    "rule: expected add NAME ..., list, del NAME, flush, "
+		    "explain NAME or test --pcap FILE");
 }

@@ -10,19 +10,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "active.h"
 #include "cmd.h"
 #include "daemon.h"
 
-#define XDV_MAX_CALLOUTS 16
-#define COMPLAINTS_MAX	 32
-
-struct active_rule {
-	uint32_t id;
-	uint32_t to; /* ifindex, 0: where the FIB says */
-	struct xdivert_callout *callout[XDV_MAX_CALLOUTS];
-	int callouts;
-	bool broken; /* it cannot do what it says: its packets are dropped */
-};
+#define COMPLAINTS_MAX 32
 
 /* What was complained about once already. */
 struct complaint {
@@ -33,9 +25,7 @@ struct complaint {
 struct daemon {
 	struct xdivert *x;
 	struct xdivert_injection *h;
-	struct active_rule *rules;
-	int rule_count;
-	uint64_t generation;
+	struct active_rules rules;
 	int wake; /* eventfd: stopping or reload has been set */
 	bool stopping;
 	bool reload;
@@ -45,71 +35,6 @@ struct daemon {
 static pthread_mutex_t complaining = PTHREAD_MUTEX_INITIALIZER;
 static struct complaint complaint[COMPLAINTS_MAX];
 static int complaints;
-
-static void free_rules(struct daemon *d)
-{
-	int i, j;
-
-	for (i = 0; i < d->rule_count; i++)
-		for (j = 0; j < d->rules[i].callouts; j++)
-			xdivert_callout_free(d->rules[i].callout[j]);
-	free(d->rules);
-	d->rules = NULL;
-	d->rule_count = 0;
-}
-
-static void load_rule(struct active_rule *to, struct xdv_rule *from)
-{
-	char *line, *rest = from->actions;
-
-	to->id = from->id;
-	to->to = *from->to ? if_nametoindex(from->to) : 0;
-	if (*from->to && !to->to) {
-		to->broken = true;
-		fail(1,
-		     "rule %s: its --to %s has gone; its packets are dropped",
-		     from->name, from->to);
-	}
-	while ((line = strsep(&rest, "\n"))) {
-		if (!*line)
-			continue;
-		if (to->callouts < XDV_MAX_CALLOUTS &&
-		    !xdivert_callout_parse(line, &to->callout[to->callouts])) {
-			to->callouts++;
-			continue;
-		}
-		to->broken = true;
-		fail(1, "rule %s: %s; its packets are dropped", from->name,
-		     xdivert_error());
-	}
-}
-
-static void load_rules(struct daemon *d)
-{
-	struct xdv_rule *rules;
-	int i, n;
-
-	d->generation = xdivert_generation(d->x);
-	n = xdivert_rules(d->x, &rules);
-	if (n < 0)
-		return;
-	free_rules(d);
-	d->rules = calloc(n + 1, sizeof(*d->rules));
-	for (i = 0; d->rules && i < n; i++)
-		load_rule(&d->rules[i], &rules[i]);
-	d->rule_count = d->rules ? n : 0;
-	free(rules);
-}
-
-static const struct active_rule *find_rule(const struct daemon *d, uint32_t id)
-{
-	int i;
-
-	for (i = 0; i < d->rule_count; i++)
-		if (d->rules[i].id == id)
-			return &d->rules[i];
-	return NULL;
-}
 
 static bool complained_before(const struct xdv_completion *c)
 {
@@ -199,16 +124,17 @@ static void classify(void *arg, struct xdivert_packet *p,
 	const struct active_rule *rule;
 	struct daemon *d = arg;
 
-	if (d->generation != xdivert_generation(d->x))
-		load_rules(d);
+	if (d->rules.generation != xdivert_generation(d->x))
+		active_load(&d->rules, d->x);
 	if (ours(d, p)) {
 		*verdict = inject(d, p, m, 0) ? XDIVERT_DROP : XDIVERT_ABSORB;
 		return;
 	}
-	/* A rule that was deleted while the packet waited might have said no.
-	 */
-	rule = find_rule(d, m->rule);
-	*verdict = !rule || rule->broken ? XDIVERT_DROP : ask(rule, p);
+	/* A rule that nobody knows might have said no. */
+	rule = active_find(&d->rules, m->rule);
+	*verdict = !rule || rule->misses_callout || rule->misses_to
+			   ? XDIVERT_DROP
+			   : ask(rule, p);
 	if (*verdict != XDIVERT_DROP)
 		*verdict = inject(d, p, m, rule->to) ? XDIVERT_DROP
 						     : XDIVERT_ABSORB;
@@ -248,7 +174,7 @@ static void awake(struct daemon *d)
 
 	if (read(d->wake, &value, sizeof(value)) > 0 &&
 	    __atomic_exchange_n(&d->reload, false, __ATOMIC_ACQ_REL))
-		load_rules(d);
+		active_load(&d->rules, d->x);
 }
 
 void daemon_loop(struct daemon *d)
@@ -281,7 +207,7 @@ static int start(struct daemon *d, unsigned int share, unsigned int shares)
 	d->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (d->wake < 0)
 		return fail(1, "eventfd: %s", strerror(errno));
-	load_rules(d);
+	active_load(&d->rules, d->x);
 	if (xdivert_injection_create(&d->h, d->x, AF_UNSPEC,
 				     XDIVERT_KIND_FORWARD |
 					     XDIVERT_KIND_RECEIVE) ||
@@ -310,7 +236,7 @@ int daemon_open(struct daemon **daemon, unsigned int share, unsigned int shares)
 void daemon_close(struct daemon *d)
 {
 	xdivert_injection_destroy(d->h, -1);
-	free_rules(d);
+	active_free(&d->rules);
 	if (d->wake >= 0)
 		close(d->wake);
 	xdivert_close(d->x);

@@ -5,6 +5,8 @@
 
 #include <stddef.h>
 
+#include <xdivert/abi.h>
+
 #include "libpcap.h"
 
 /* eBPF instructions under construction; grows as needed. */
@@ -34,6 +36,10 @@ enum filter_view {
  */
 int filter_compile(const char *expression, int link_type,
 		   struct bpf_program *classic);
+
+/* The same for all that a rule asks of the packet itself. */
+int filter_compile_rule(const struct xdv_rule *rule, int link_type,
+			struct bpf_program *classic);
 
 /*
  * Append eBPF that evaluates classic over a packet. On entry r6 = context, r7

@@ -22,10 +22,18 @@ static const struct command {
 	{"attach", cmd_attach, true,
 	 "IFACE [--mode native|generic|auto] [--fail open|closed]"},
 	{"detach", cmd_detach, true, "IFACE | --all"},
-	{"rule", cmd_rule, true,
+	/* Asks for privileges where it needs them. */
+	{"rule", cmd_rule, false,
 	 "add NAME --filter EXPR [--iif IFACE] [--oif IFACE] [--priority N]\n"
-	 "                       [--to IFACE] [--do 'CALLOUT ARGS']... | list "
-	 "| del NAME | flush"},
+	 "                       [--layer forward|receive] [--fragment yes|no] "
+	 "[--to IFACE]\n"
+	 "                       [--do 'CALLOUT ARGS']...\n"
+	 "       xdivert rule list [--json | --format apply] | explain NAME | "
+	 "del NAME | flush\n"
+	 "       xdivert rule test --pcap FILE [--rules FILE] [--iif IFACE] "
+	 "[--oif IFACE]\n"
+	 "                       [--layer forward|receive] [--json]"},
+	{"apply", cmd_apply, true, "FILE"},
 	{"run", cmd_run, true, "[--workers N]"},
 	{"inject", cmd_inject, true,
 	 "--oif IFACE (--pcap FILE | --hex BYTES) [--count N]"},
@@ -79,6 +87,15 @@ static bool privileged(void)
 	       capng_have_capability(CAPNG_EFFECTIVE, CAP_NET_ADMIN);
 }
 
+int need_privileges(const char *what)
+{
+	return privileged() ? 0
+			    : fail(1,
+				   "%s needs CAP_BPF, CAP_PERFMON and "
+				   "CAP_NET_ADMIN; try sudo",
+				   what);
+}
+
 static int quiet_libbpf(enum libbpf_print_level level, const char *format,
 			va_list args)
 {
@@ -119,11 +136,8 @@ static int run(const struct command *c, int argc, char **argv,
 {
 	char name[64];
 
-	if (c->privileged && !privileged())
-		return fail(1,
-			    "%s needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN; "
-			    "try sudo",
-			    c->name);
+	if (c->privileged && need_privileges(c->name))
+		return 1;
 	if (compartment && xdivert_compartment_enter(compartment))
 		return fail(1, "%s", xdivert_error());
 	/* What getopt puts before its complaints. */

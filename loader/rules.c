@@ -23,6 +23,7 @@ struct change {
 	int n;
 	struct xdv_rule *old;
 	int olds;
+	bool reordered;
 };
 
 static int by_priority(const void *a, const void *b)
@@ -31,7 +32,7 @@ static int by_priority(const void *a, const void *b)
 
 	if (x->priority != y->priority)
 		return x->priority < y->priority ? -1 : 1;
-	return x->id < y->id ? -1 : 1;
+	return x->order < y->order ? -1 : x->order > y->order;
 }
 
 /* Those in force and those about to be. */
@@ -85,25 +86,23 @@ static int check_actions(const struct xdv_rule *rule)
 	return 0;
 }
 
-/* A name that a shell and a listing take as one word. */
-static bool good_name(const char *name)
+int rule_check_name(const char *name)
 {
-	return *name && name[strspn(name, "abcdefghijklmnopqrstuvwxyz"
-					  "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-					  "0123456789_.-")] == 0;
+	if (*name && !name[strspn(name, "abcdefghijklmnopqrstuvwxyz"
+					"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+					"0123456789_.-")])
+		return 0;
+	return error_set(-EINVAL, "a rule's name is made of letters, digits "
+				  "and _ . -");
 }
 
 /* What the filter asks is checked by compiling it. */
 static int check(const struct xdv_rule *rule)
 {
 	__u32 ifindex;
-	int rc;
+	int rc = rule_check_name(rule->name);
 
-	if (!good_name(rule->name))
-		return error_set(
-			-EINVAL,
-			"a rule's name is made of letters, digits and _ . -");
-	rc = ruleset_resolve(rule->iif, &ifindex);
+	rc = rc ? rc : ruleset_resolve(rule->iif, &ifindex);
 	rc = rc ? rc : ruleset_resolve(rule->oif, &ifindex);
 	rc = rc ? rc : ruleset_resolve(rule->to, &ifindex);
 	return rc ? rc : check_actions(rule);
@@ -145,8 +144,6 @@ static int stage_rule(struct xdivert *s, struct xdv_rule *rule, bool *used)
 {
 	int rc;
 
-	if (!rule->layer)
-		rule->layer = XDV_LAYER_FORWARD;
 	rule->id = ++s->shared->next_rule;
 	rule->staged = 1;
 	rc = take_slot(s, rule, used);
@@ -179,13 +176,15 @@ static void forget_staged(struct xdivert *s, const struct change *c)
 			bpf_map_delete_elem(s->rules, &c->rules[i].id);
 }
 
-/* The programs are in place: make the map agree with them. */
+/* The programs are in place: make the map agree with them. Rules that stay
+ * may have changed their place.
+ */
 static int settle(struct xdivert *s, struct change *c)
 {
 	int i, j, rc = 0;
 
 	for (i = 0; i < c->n; i++) {
-		if (!c->rules[i].staged)
+		if (!c->rules[i].staged && !c->reordered)
 			continue;
 		c->rules[i].staged = 0;
 		rc = bpf_map_update_elem(s->rules, &c->rules[i].id,
@@ -257,6 +256,28 @@ static void keep_all(struct change *c, const char *but)
 			c->rules[c->n++] = c->old[i];
 }
 
+static struct xdv_rule new_rule(const struct xdv_rule *rule)
+{
+	struct xdv_rule new = *rule;
+
+	new.id = 0;
+	new.staged = 0;
+	if (!new.layer)
+		new.layer = XDV_LAYER_FORWARD;
+	return new;
+}
+
+static __u32 last_order(const struct change *c)
+{
+	__u32 last = 0;
+	int i;
+
+	for (i = 0; i < c->n; i++)
+		if (c->rules[i].order > last)
+			last = c->rules[i].order;
+	return last;
+}
+
 static int add(struct xdivert *s, struct xdv_rule *rule)
 {
 	struct change c = {.n = 0};
@@ -267,13 +288,61 @@ static int add(struct xdivert *s, struct xdv_rule *rule)
 		rc = error_set(-EEXIST, "rule '%s' exists already", rule->name);
 	if (!rc) {
 		keep_all(&c, NULL);
-		rule->id = 0;
-		c.rules[c.n++] = *rule;
+		c.rules[c.n] = new_rule(rule);
+		c.rules[c.n].order = last_order(&c) + 1;
+		c.n++;
 		rc = change(s, &c);
 	}
 	for (i = 0; i < c.n && !rc; i++)
 		if (!strcmp(c.rules[i].name, rule->name))
 			*rule = c.rules[i];
+	end(&c);
+	return rc;
+}
+
+static bool same_rule(const struct xdv_rule *a, const struct xdv_rule *b)
+{
+	return !strcmp(a->name, b->name) && a->priority == b->priority &&
+	       a->layer == b->layer && a->fragment == b->fragment &&
+	       !strcmp(a->iif, b->iif) && !strcmp(a->oif, b->oif) &&
+	       !strcmp(a->to, b->to) && !strcmp(a->filter, b->filter) &&
+	       !strcmp(a->actions, b->actions);
+}
+
+/* A rule that does not change keeps its id and what it counted. */
+static int take_over(struct change *c, const struct xdv_rule *rule, int order)
+{
+	const struct xdv_rule *old = find(c->old, c->olds, rule->name);
+	struct xdv_rule *to = &c->rules[c->n];
+	int rc = check(rule);
+
+	if (rc)
+		return rc;
+	if (find(c->rules, c->n, rule->name))
+		return error_set(-EEXIST, "there are two rules '%s'",
+				 rule->name);
+	*to = new_rule(rule);
+	if (old && same_rule(old, to)) {
+		*to = *old;
+		c->reordered |= old->order != (__u32)order;
+	}
+	to->order = order;
+	c->n++;
+	return 0;
+}
+
+static int apply(struct xdivert *s, const struct xdv_rule *rules, int n)
+{
+	struct change c = {.n = 0};
+	int i, rc;
+
+	if (n > XDV_MAX_RULES)
+		return error_set(-E2BIG, "%d rules are the most",
+				 XDV_MAX_RULES);
+	rc = begin(s, &c);
+	for (i = 0; i < n && !rc; i++)
+		rc = take_over(&c, &rules[i], i + 1);
+	rc = rc ? rc : change(s, &c);
 	end(&c);
 	return rc;
 }
@@ -354,6 +423,38 @@ int xdivert_rule_flush(struct xdivert *x)
 
 	rc = rc ? rc : rules_flush(x);
 	state_unlock(x);
+	return rc;
+}
+
+int xdivert_rules_apply(struct xdivert *x, const struct xdv_rule *rules, int n)
+{
+	int rc = state_lock(x);
+
+	rc = rc ? rc : apply(x, rules, n);
+	state_unlock(x);
+	return rc;
+}
+
+int xdivert_rule_hits(struct xdivert *x, const struct xdv_rule *rule,
+		      struct xdv_hits *hits)
+{
+	int cpus = libbpf_num_possible_cpus(), i, rc;
+	struct xdv_hits *rows;
+
+	*hits = (struct xdv_hits){0};
+	if (cpus < 0)
+		return cpus;
+	rows = calloc(cpus, sizeof(*rows));
+	if (!rows)
+		return -ENOMEM;
+	rc = bpf_map_lookup_elem(x->hits, &rule->slot, rows);
+	for (i = 0; i < cpus && !rc; i++) {
+		hits->hits += rows[i].hits;
+		hits->bytes += rows[i].bytes;
+		if (rows[i].last > hits->last)
+			hits->last = rows[i].last;
+	}
+	free(rows);
 	return rc;
 }
 

@@ -44,7 +44,7 @@ static int compile_rule(struct candidate *c, int link_type)
 		c->gone = true;
 		return 0;
 	}
-	rc = filter_compile(c->rule->filter, link_type, &c->classic);
+	rc = filter_compile_rule(c->rule, link_type, &c->classic);
 	/* Nor can one that asks for link headers where there are none. */
 	c->gone = rc && link_type != DLT_EN10MB;
 	if (rc)

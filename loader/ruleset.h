@@ -5,7 +5,10 @@
 
 #include <xdivert.h>
 
-/* All of this under state_lock(). */
+/* A name that a shell and a listing take as one word; -EINVAL. */
+int rule_check_name(const char *name);
+
+/* All of the rest under state_lock(). */
 
 int rules_flush(struct xdivert *s);
 /* Interfaces came or went: rules that name one may mean another now. */

@@ -18,6 +18,62 @@ int open_state(struct xdivert **x, bool create)
 	return xdivert_open(x, &opts) ? fail(1, "%s", xdivert_error()) : 0;
 }
 
+static char *read_all(FILE *file)
+{
+	size_t used = 0, room = 0, n;
+	char *text = NULL, *more;
+
+	do {
+		if (room - used < 2) {
+			room = room ? 2 * room : 4096;
+			more = realloc(text, room);
+			if (!more) {
+				free(text);
+				return NULL;
+			}
+			text = more;
+		}
+		n = fread(text + used, 1, room - used - 1, file);
+		used += n;
+	} while (n);
+	text[used] = 0;
+	return text;
+}
+
+char *read_file(const char *path)
+{
+	FILE *file = strcmp(path, "-") ? fopen(path, "re") : stdin;
+	char *text;
+
+	if (!file)
+		return NULL;
+	text = read_all(file);
+	if (text && ferror(file)) {
+		free(text);
+		text = NULL;
+	}
+	if (file != stdin)
+		fclose(file);
+	return text;
+}
+
+int read_rules(const char *path, unsigned int flags, struct xdv_rule **rules)
+{
+	char *text = read_file(path);
+	int n;
+
+	if (!text) {
+		fail(1, "%s: %s", path, strerror(errno));
+		return -1;
+	}
+	n = xdivert_rules_parse(text, path, flags, rules);
+	free(text);
+	if (n >= 0)
+		return n;
+	fail(1, "%s", xdivert_error());
+	return -1;
+}
+
 int parse_number(const char *text, long min, long max, long *value)
 {
 	char *end;

@@ -34,6 +34,7 @@
  */
 #define XDV_CHAIN_MAX	 14
 #define XDV_NAME_LEN	 32
+#define XDV_TEXT_LEN	 1024
 
 /* A UMEM frame is one element of xdv_umem. */
 #define XDV_FRAME_SIZE 4096
@@ -64,6 +65,13 @@ enum xdv_layer {
 	XDV_LAYER_NONE,
 	XDV_LAYER_FORWARD, /* packets that the FIB forwards */
 	XDV_LAYER_RECEIVE, /* packets for this host */
+};
+
+/* Which packets a rule is about. */
+enum xdv_fragment {
+	XDV_FRAGMENT_ANY,
+	XDV_FRAGMENT_ONLY, /* fragments, first ones and last ones included */
+	XDV_FRAGMENT_NONE,
 };
 
 enum xdv_fail {
@@ -145,15 +153,17 @@ struct xdv_control {
 struct xdv_rule {
 	__u32 id;
 	__s32 priority;
-	__u32 layer;  /* enum xdv_layer; 0: forward */
-	__u32 slot;   /* its row in xdv_hits */
-	__u32 staged; /* 1: about to be put in force */
+	__u32 layer;	/* enum xdv_layer; 0: forward */
+	__u32 slot;	/* its row in xdv_hits */
+	__u32 staged;	/* 1: about to be put in force */
+	__u32 order;	/* among those of its priority */
+	__u32 fragment; /* enum xdv_fragment */
 	char name[XDV_NAME_LEN];
 	char iif[XDV_NAME_LEN];
 	char oif[XDV_NAME_LEN];
 	char to[XDV_NAME_LEN];
-	char filter[1024];
-	char actions[1024]; /* one --do a line */
+	char filter[XDV_TEXT_LEN];
+	char actions[XDV_TEXT_LEN]; /* one --do a line */
 };
 
 /* xdv_scratch: what the hook's stages tell each other about a packet. */

@@ -24,7 +24,13 @@ USAGE = [
     (["rule", "add", "a", "--filter", "ip", "--priority", "x"], "--priority"),
     (["rule", "add", "a", "--filter", "ip", "--layer", "x"], "layer"),
     (["rule", "add", "a" * 40, "--filter", "ip"], "too long"),
+    (["rule", "add", "a", "--filter", "ip", "--fragment", "x"], "yes or no"),
     (["rule", "del"], "rule"),
+    (["rule", "list", "--format", "xml"], "'xml'"),
+    (["rule", "explain"], "one rule"),
+    (["rule", "test"], "--pcap"),
+    (["rule", "test", "--layer", "x"], "forward or receive"),
+    (["apply"], "one file"),
     (["run", "--nonesuch"], "nonesuch"),
     (["stats", "--nonesuch"], "nonesuch"),
     (["status", "--nonesuch"], "nonesuch"),
@@ -94,7 +100,8 @@ def test_rule_list(lab):
     assert rules[0] == {
         "name": "b", "id": 1, "priority": 7, "layer": "forward",
         "filter": "udp port 53",
-        "iif": "g0", "oif": "g1", "to": "g1",
+        "iif": "g0", "oif": "g1", "to": "g1", "fragment": "",
+        "hits": 0, "bytes": 0, "last_hit": None,
         "do": ["set ip.dscp 1", "replace 'a b' 'c d'"]}
     text = lab.gateway.xdivert("rule", "list").stdout
     assert text.splitlines()[1] == "a --priority 8 --filter 'tcp'"
@@ -118,7 +125,7 @@ def test_version(lab):
 
 def test_help(lab):
     text = lab.gateway.xdivert("help").stdout
-    for word in ("attach", "detach", "rule", "run", "inject", "completions",
+    for word in ("attach", "detach", "rule", "apply", "run", "inject", "completions",
                  "stats", "status", "version"):
         assert f"xdivert {word}" in text
 

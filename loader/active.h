@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The rules as a worker of the daemon uses them: callouts by rule id. */
+#ifndef XDIVERT_ACTIVE_H
+#define XDIVERT_ACTIVE_H
+
+#include <xdivert.h>
+
+struct active_rule {
+	uint32_t id;
+	uint32_t to; /* ifindex, 0: where the FIB says */
+	struct xdivert_callout *callout[XDV_MAX_CALLOUTS];
+	int callouts;
+	/* It cannot do what it says: its packets are dropped. */
+	bool misses_callout, misses_to;
+	bool moved;	  /* to the new list of a load */
+	uint64_t retired; /* ns: when it was no longer a rule; 0: it is one */
+};
+
+struct active_rules {
+	struct active_rule *rules; /* by id */
+	int n;
+	uint64_t generation;
+};
+
+/* Take in what changed. A rule that went stays a while, for packets that
+ * matched it are still on their way.
+ */
+void active_load(struct active_rules *a, struct xdivert *x);
+const struct active_rule *active_find(const struct active_rules *a,
+				      uint32_t id);
+void active_free(struct active_rules *a);
+
+#endif
