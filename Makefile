@@ -37,6 +37,8 @@ DEPS := clang llvm gcc g++ make pkg-config libbpf-dev libxdp-dev bpftool libpcap
 	python3-scapy iputils-ping util-linux procps mandoc man-db xdp-tools
 VM_DEPS := qemu-system-x86 busybox-static cpio kmod xz-utils
 VM_TESTS ?= all
+# The captures that tests compare answers about.
+DEPS += sip-tester
 
 .PHONY: all deps check check-unit check-debug check-net check-vm vm-deps vm-shell demo install uninstall clean help regen
 .DELETE_ON_ERROR:

@@ -38,7 +38,7 @@ struct {
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 2 * XDV_MAX_RULES); /* two sets, during a change */
+	__uint(max_entries, XDV_RULES_KEPT);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, __u32);
 	__type(value, struct xdv_rule);

@@ -138,10 +138,12 @@ XDIVERT_API pid_t xdivert_daemon(struct xdivert *x);
 XDIVERT_API int xdivert_rule_add(struct xdivert *x, struct xdv_rule *rule);
 XDIVERT_API int xdivert_rule_del(struct xdivert *x, const char *name);
 XDIVERT_API int xdivert_rule_flush(struct xdivert *x);
-/* How many, in the order in which they are tried. The caller frees *list. One
- * with staged set is only about to be in force.
+/* Those in force: how many, in the order in which they are tried. The caller
+ * frees *list.
  */
 XDIVERT_API int xdivert_rules(struct xdivert *x, struct xdv_rule **list);
+/* Also those that a packet on its way to the daemon may have matched. */
+XDIVERT_API int xdivert_rules_all(struct xdivert *x, struct xdv_rule **list);
 
 /*
  * These rules instead of those that are there: all or nothing, and a packet

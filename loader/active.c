@@ -2,21 +2,9 @@
 #include <net/if.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "active.h"
 #include "cmd.h"
-
-/* No packet waits that long for the daemon. */
-#define RETIREMENT 10000000000ull /* ns */
-
-static uint64_t now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000000ull + t.tv_nsec;
-}
 
 static int by_id(const void *a, const void *b)
 {
@@ -81,34 +69,11 @@ static void load_rule(struct active_rule *to, struct xdv_rule *from,
 	if (before) {
 		*to = *before;
 		before->callouts = 0;
-		before->moved = true;
 	} else {
 		*to = (struct active_rule){.id = from->id};
 		parse_callouts(to, from);
 	}
-	to->retired = 0;
 	resolve(to, from);
-}
-
-/* What is left of the old ones went, some of it long ago. */
-static int retire(struct active_rules *old, struct active_rule *to)
-{
-	uint64_t time = now();
-	int i, n = 0;
-
-	for (i = 0; i < old->n; i++) {
-		struct active_rule *r = &old->rules[i];
-
-		if (r->moved)
-			continue;
-		if (!r->retired)
-			r->retired = time;
-		if (time - r->retired > RETIREMENT)
-			free_callouts(r);
-		else
-			to[n++] = *r;
-	}
-	return n;
 }
 
 void active_load(struct active_rules *a, struct xdivert *x)
@@ -116,21 +81,21 @@ void active_load(struct active_rules *a, struct xdivert *x)
 	uint64_t generation = xdivert_generation(x);
 	struct active_rules new = {.generation = generation};
 	struct xdv_rule *rules;
-	int i, n = xdivert_rules(x, &rules);
+	int i, n = xdivert_rules_all(x, &rules);
 
 	if (n < 0)
 		return;
-	new.rules = calloc(n + a->n + 1, sizeof(*new.rules));
+	new.rules = calloc(n + 1, sizeof(*new.rules));
 	if (!new.rules) {
 		free(rules);
 		return;
 	}
 	for (i = 0; i < n; i++)
 		load_rule(&new.rules[i], &rules[i], find(a, rules[i].id));
-	new.n = n + retire(a, new.rules + n);
-	qsort(new.rules, new.n, sizeof(*new.rules), by_id);
+	new.n = n;
+	qsort(new.rules, n, sizeof(*new.rules), by_id);
 	free(rules);
-	free(a->rules);
+	active_free(a);
 	*a = new;
 }
 

@@ -12,8 +12,6 @@ struct active_rule {
 	int callouts;
 	/* It cannot do what it says: its packets are dropped. */
 	bool misses_callout, misses_to;
-	bool moved;	  /* to the new list of a load */
-	uint64_t retired; /* ns: when it was no longer a rule; 0: it is one */
 };
 
 struct active_rules {
@@ -22,9 +20,7 @@ struct active_rules {
 	uint64_t generation;
 };
 
-/* Take in what changed. A rule that went stays a while, for packets that
- * matched it are still on their way.
- */
+/* Take in what changed. */
 void active_load(struct active_rules *a, struct xdivert *x);
 const struct active_rule *active_find(const struct active_rules *a,
 				      uint32_t id);

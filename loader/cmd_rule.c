@@ -108,8 +108,6 @@ static void print_rules(struct xdivert *x, const struct xdv_rule *rules, int n,
 	int i;
 
 	for (i = 0; i < n; i++) {
-		if (rules[i].staged)
-			continue;
 		xdivert_rule_hits(x, &rules[i], &hits);
 		if (format == JSON)
 			cJSON_AddItemToArray(array,

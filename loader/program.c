@@ -20,12 +20,13 @@
 #include "program.h"
 
 #define SCRATCH(field) ((int)offsetof(struct xdv_scratch, field))
-/* Instructions of one program, to begin with; the verifier may want less. */
-#define PROGRAM_MAX    60000
+/* Instructions of one program, to begin with. The verifier may want less. */
+#define PROGRAM_LEN    60000
 #define PROGRAM_MIN    2000
+#define PROGRAM_MAX    900000
 
 #define XDP_VARIANT                                                            \
-	.type = BPF_PROG_TYPE_XDP, .attach = BPF_XDP, .pass = XDP_PASS,        \
+	.type = BPF_PROG_TYPE_XDP, .pass = XDP_PASS,                           \
 	.data = offsetof(struct xdp_md, data),                                 \
 	.data_end = offsetof(struct xdp_md, data_end)
 #define TC_VARIANT                                                             \
@@ -146,6 +147,19 @@ static void emit_candidate_check(struct builder *b, __u32 position)
 	emit_tail_call(b, XDV_STAGE_DIVERT);
 }
 
+/*
+ * The verifier keeps a list of the branches that it has not looked at yet, of
+ * at most 8192. Let it pass all rules by first: then what it looks at later
+ * ends where the rule does. There is no interface 0: packets never do that.
+ */
+static void emit_bypass(struct builder *b, struct skips *skips)
+{
+	insns_add(&b->is,
+		  INSN_LDX_MEM(BPF_W, BPF_REG_1, BPF_REG_9, SCRATCH(iif)));
+	insns_add(&b->is, INSN_JMP32_IMM(BPF_JNE, BPF_REG_1, 0, 1));
+	emit_skip(&b->is, skips, INSN_JA(0));
+}
+
 static void emit_conditions(struct builder *b, const struct candidate *c,
 			    struct skips *skips)
 {
@@ -205,6 +219,7 @@ static int emit_rule(struct builder *b, const struct candidate *c)
 	struct skips skips = {.count = 0};
 	int rc;
 
+	emit_bypass(b, &skips);
 	if (b->index->count)
 		emit_candidate_check(b, c->position);
 	emit_conditions(b, c, &skips);
@@ -258,8 +273,9 @@ static void emit_end(struct builder *b)
 static int load(const struct builder *b)
 {
 	static char log[1 << 20];
-	LIBBPF_OPTS(bpf_prog_load_opts, opts,
-		    .expected_attach_type = b->v->attach);
+	/* A tail call needs its caller's attach type; see create() in state.c.
+	 */
+	LIBBPF_OPTS(bpf_prog_load_opts, opts, .expected_attach_type = 0);
 	int fd;
 
 	*log = 0;
@@ -312,7 +328,7 @@ static int build_chain(struct chain *chain, struct builder *b, int bank,
 
 	do {
 		if (chain->count == XDV_CHAIN_MAX)
-			return -E2BIG;
+			return -ENOBUFS;
 		rc = build(b, rules, n, &next, limit, !chain->count);
 		if (rc)
 			return rc;
@@ -335,24 +351,40 @@ static bool too_long(int rc)
 	return rc == -E2BIG || rc == -EFAULT || rc == -ENOSPC;
 }
 
+/* So that the chain is not too long; the rest is up to the verifier. */
+static int choose_limit(struct builder *b, const struct candidate *rules, int n,
+			size_t *limit)
+{
+	int next = 0, rc = build(b, rules, n, &next, SIZE_MAX, true);
+
+	*limit = PROGRAM_LEN;
+	if (b->is.count / (XDV_CHAIN_MAX - 2) > *limit)
+		*limit = b->is.count / (XDV_CHAIN_MAX - 2);
+	return rc;
+}
+
 int chain_load(struct chain *chain, const struct xdivert *s,
 	       const struct variant *v, int bank, const struct candidate *rules,
 	       int n, const struct index *index)
 {
 	struct builder b = {.s = s, .v = v, .index = index};
-	size_t limit = PROGRAM_MAX;
-	int rc;
+	size_t limit;
+	int rc = choose_limit(&b, rules, n, &limit);
 
-	do {
-		chain->count = 0;
+	chain->count = 0;
+	while (!rc) {
 		rc = build_chain(chain, &b, bank, rules, n, limit);
-		if (rc)
-			chain_close(chain);
+		if (!rc)
+			break;
+		chain_close(chain);
 		limit /= 2;
-	} while (too_long(rc) && limit >= PROGRAM_MIN);
+		if (too_long(rc) && limit >= PROGRAM_MIN)
+			rc = 0;
+	}
 	insns_free(&b.is);
-	if (too_long(rc))
-		return error_set(rc, "the rules are too long for the kernel");
+	if (too_long(rc) || rc == -ENOBUFS)
+		return error_set(-E2BIG,
+				 "the rules are too long for the kernel");
 	return rc;
 }
 

@@ -14,7 +14,6 @@
 struct variant {
 	const char *name;
 	enum bpf_prog_type type;
-	enum bpf_attach_type attach; /* tail calls need the caller's */
 	bool tc;
 	__u32 stage;
 	__u32 row; /* of its chains among the stages */

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
  * The rules as they were given, in xdv_rules. A change stores what is new
- * beside what is there, has the programs replaced, and only then forgets what
- * is old: whoever takes a packet from the hook finds the rule that it matched.
+ * beside what is there, has the programs replaced, and keeps what is old for a
+ * while: whoever takes a packet from the hook finds the rule that it matched.
  */
 #include <errno.h>
 #include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -16,6 +17,8 @@
 #include "error.h"
 #include "ruleset.h"
 #include "state.h"
+
+#define RETIREMENT 10000000000ull /* ns */
 
 /* A change: the rules that shall be, and what becomes of those that are. */
 struct change {
@@ -26,6 +29,14 @@ struct change {
 	bool reordered;
 };
 
+static uint64_t now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000ull + t.tv_nsec;
+}
+
 static int by_priority(const void *a, const void *b)
 {
 	const struct xdv_rule *x = a, *y = b;
@@ -35,29 +46,68 @@ static int by_priority(const void *a, const void *b)
 	return x->order < y->order ? -1 : x->order > y->order;
 }
 
-/* Those in force and those about to be. */
+static int by_id(const void *a, const void *b)
+{
+	const struct xdv_rule *x = a, *y = b;
+
+	return x->id < y->id ? -1 : x->id > y->id;
+}
+
+/* Whoever reads while another one writes may see a rule twice. */
+static int drop_twins(struct xdv_rule *r, int n)
+{
+	int i, left = 0;
+
+	if (n)
+		qsort(r, n, sizeof(*r), by_id);
+	for (i = 0; i < n; i++)
+		if (!left || r[left - 1].id != r[i].id)
+			r[left++] = r[i];
+	return left;
+}
+
+/* All that are kept, in order. */
 static int read_rules(const struct xdivert *s, struct xdv_rule **rules)
 {
-	struct xdv_rule *r = calloc(2 * XDV_MAX_RULES, sizeof(*r));
+	struct xdv_rule *r = NULL, *more;
 	__u32 key, *previous = NULL;
-	int n = 0;
+	int n = 0, room = 0;
 
-	if (!r)
-		return -ENOMEM;
-	while (n < 2 * XDV_MAX_RULES &&
+	while (n < 2 * XDV_RULES_KEPT &&
 	       !bpf_map_get_next_key(s->rules, previous, &key)) {
+		if (n + 1 >= room) {
+			room = room ? 2 * room : 64;
+			more = realloc(r, room * sizeof(*r));
+			if (!more) {
+				free(r);
+				return -ENOMEM;
+			}
+			r = more;
+		}
 		previous = &key;
 		if (!bpf_map_lookup_elem(s->rules, &key, &r[n]))
 			n++;
 	}
-	qsort(r, n, sizeof(*r), by_priority);
+	n = drop_twins(r, n);
+	if (n)
+		qsort(r, n, sizeof(*r), by_priority);
 	*rules = r;
 	return n;
 }
 
-int xdivert_rules(struct xdivert *x, struct xdv_rule **list)
+int xdivert_rules_all(struct xdivert *x, struct xdv_rule **list)
 {
 	return read_rules(x, list);
+}
+
+int xdivert_rules(struct xdivert *x, struct xdv_rule **list)
+{
+	int i, left = 0, n = read_rules(x, list);
+
+	for (i = 0; i < n; i++)
+		if ((*list)[i].state == XDV_RULE_IN_FORCE)
+			(*list)[left++] = (*list)[i];
+	return n < 0 ? n : left;
 }
 
 static void bump(struct xdivert *s)
@@ -145,7 +195,7 @@ static int stage_rule(struct xdivert *s, struct xdv_rule *rule, bool *used)
 	int rc;
 
 	rule->id = ++s->shared->next_rule;
-	rule->staged = 1;
+	rule->state = XDV_RULE_STAGED;
 	rc = take_slot(s, rule, used);
 	rc = rc ? rc
 		: bpf_map_update_elem(s->rules, &rule->id, rule, BPF_NOEXIST);
@@ -172,8 +222,16 @@ static void forget_staged(struct xdivert *s, const struct change *c)
 	int i;
 
 	for (i = 0; i < c->n; i++)
-		if (c->rules[i].staged)
+		if (c->rules[i].state == XDV_RULE_STAGED)
 			bpf_map_delete_elem(s->rules, &c->rules[i].id);
+}
+
+static int store(struct xdivert *s, struct xdv_rule *rule,
+		 enum xdv_rule_state state)
+{
+	rule->state = state;
+	rule->retired = state == XDV_RULE_RETIRED ? now() : 0;
+	return bpf_map_update_elem(s->rules, &rule->id, rule, BPF_EXIST);
 }
 
 /* The programs are in place: make the map agree with them. Rules that stay
@@ -183,19 +241,14 @@ static int settle(struct xdivert *s, struct change *c)
 {
 	int i, j, rc = 0;
 
-	for (i = 0; i < c->n; i++) {
-		if (!c->rules[i].staged && !c->reordered)
-			continue;
-		c->rules[i].staged = 0;
-		rc = bpf_map_update_elem(s->rules, &c->rules[i].id,
-					 &c->rules[i], BPF_EXIST)
-			     ?: rc;
-	}
+	for (i = 0; i < c->n; i++)
+		if (c->rules[i].state == XDV_RULE_STAGED || c->reordered)
+			rc = store(s, &c->rules[i], XDV_RULE_IN_FORCE) ?: rc;
 	for (i = 0; i < c->olds; i++) {
 		for (j = 0; j < c->n && c->rules[j].id != c->old[i].id; j++)
 			;
 		if (j == c->n)
-			rc = bpf_map_delete_elem(s->rules, &c->old[i].id) ?: rc;
+			rc = store(s, &c->old[i], XDV_RULE_RETIRED) ?: rc;
 	}
 	return rc ? error_set(rc, "cannot store the rules: %s", strerror(-rc))
 		  : 0;
@@ -223,6 +276,24 @@ static int change(struct xdivert *s, struct change *c)
 	return rc;
 }
 
+/* No packet waits that long for the daemon; and there must be room for a whole
+ * set beside the one in force.
+ */
+static void forget_retired(struct xdivert *s, const struct xdv_rule *rules,
+			   int n)
+{
+	uint64_t time = now();
+	int i, kept = 0;
+
+	for (i = n - 1; i >= 0; i--) {
+		if (rules[i].state != XDV_RULE_RETIRED)
+			continue;
+		if (time - rules[i].retired > RETIREMENT ||
+		    ++kept > XDV_RULES_KEPT - 2 * XDV_MAX_RULES)
+			bpf_map_delete_elem(s->rules, &rules[i].id);
+	}
+}
+
 /* Begin with what is in force; what a killed process had staged goes. */
 static int begin(struct xdivert *s, struct change *c)
 {
@@ -231,10 +302,11 @@ static int begin(struct xdivert *s, struct change *c)
 	if (n < 0)
 		return error_set(n, "out of memory");
 	c->olds = 0;
+	forget_retired(s, c->old, n);
 	for (i = 0; i < n; i++) {
-		if (c->old[i].staged)
+		if (c->old[i].state == XDV_RULE_STAGED)
 			bpf_map_delete_elem(s->rules, &c->old[i].id);
-		else
+		else if (c->old[i].state == XDV_RULE_IN_FORCE)
 			c->old[c->olds++] = c->old[i];
 	}
 	c->rules = calloc(2 * XDV_MAX_RULES, sizeof(*c->rules));
@@ -261,7 +333,7 @@ static struct xdv_rule new_rule(const struct xdv_rule *rule)
 	struct xdv_rule new = *rule;
 
 	new.id = 0;
-	new.staged = 0;
+	new.state = XDV_RULE_IN_FORCE;
 	if (!new.layer)
 		new.layer = XDV_LAYER_FORWARD;
 	return new;
@@ -374,16 +446,15 @@ int rules_flush(struct xdivert *s)
 
 static bool names_interfaces(const struct xdivert *s)
 {
-	__u32 key, *previous = NULL;
-	struct xdv_rule rule;
+	struct xdv_rule *rules;
+	int i, n = read_rules(s, &rules);
+	bool named = false;
 
-	while (!bpf_map_get_next_key(s->rules, previous, &key)) {
-		previous = &key;
-		if (!bpf_map_lookup_elem(s->rules, &key, &rule) &&
-		    (*rule.iif || *rule.oif || *rule.to))
-			return true;
-	}
-	return false;
+	for (i = 0; i < n; i++)
+		named |= *rules[i].iif || *rules[i].oif || *rules[i].to;
+	if (n >= 0)
+		free(rules);
+	return named;
 }
 
 void rules_refresh(struct xdivert *s)

@@ -154,21 +154,22 @@ static void add_direct(struct translation *t, unsigned int size_code, int dst)
 	add(t, INSN_LDX_MEM(BPF_SIZE(size_code), dst, T2, 0));
 }
 
-/* The same of an sk_buff, whose end may lie beyond data_end. */
+/*
+ * The same of an sk_buff, whose end may lie beyond data_end. The slow way
+ * stands first: what the verifier learns there holds on the fast way too, so
+ * that it need not look at the rest twice.
+ */
 static void add_skb(struct translation *t, unsigned int size_code, int dst)
 {
 	unsigned int size = size_of(size_code);
 	int keep = dst == A ? X : A, rc = keep == A ? X : A;
-	size_t slow, done;
+	size_t fast, done;
 
 	add(t, INSN_MOV64_REG(T2, DATA));
 	add(t, INSN_ALU64_REG(BPF_ADD, T2, T1));
 	add(t, INSN_MOV64_REG(T3, T2));
 	add(t, INSN_ALU64_IMM(BPF_ADD, T3, size));
-	slow = add_ahead(t, INSN_JMP_REG(BPF_JGT, T3, END, 0));
-	add(t, INSN_LDX_MEM(BPF_SIZE(size_code), dst, T2, 0));
-	done = add_ahead(t, INSN_JA(0));
-	land(t, slow);
+	fast = add_ahead(t, INSN_JMP_REG(BPF_JLE, T3, END, 0));
 	add(t, INSN_STX_MEM(BPF_DW, BPF_REG_10, keep, SAVED));
 	add(t, INSN_MOV64_REG(BPF_REG_1, CTX));
 	add(t, INSN_MOV64_REG(BPF_REG_3, BPF_REG_10));
@@ -180,6 +181,9 @@ static void add_skb(struct translation *t, unsigned int size_code, int dst)
 	add(t, INSN_LDX_MEM(BPF_DW, keep, BPF_REG_10, SAVED));
 	add_jump(t, INSN_JMP_IMM(BPF_JNE, rc, 0, 0), TO_FALSE);
 	add(t, INSN_LDX_MEM(BPF_SIZE(size_code), dst, BPF_REG_10, FETCHED));
+	done = add_ahead(t, INSN_JA(0));
+	land(t, fast);
+	add(t, INSN_LDX_MEM(BPF_SIZE(size_code), dst, T2, 0));
 	land(t, done);
 }
 

@@ -27,7 +27,8 @@
 #define XDV_MAX_IFACES	 64
 #define XDV_MAX_QUEUES	 64 /* receive queues of one interface */
 #define XDV_MAX_RULES	 512
-#define XDV_HITS	 2048 /* rows of hits; twice the rules in two sets */
+#define XDV_HITS	 4096 /* rows of hits; more than rules are kept */
+#define XDV_RULES_KEPT	 2048 /* in whatever state */
 #define XDV_MAX_CALLOUTS 16   /* of one rule */
 /* Programs of a rule set: a packet may take the chain twice, and the kernel
  * allows 33 tail calls.
@@ -149,13 +150,23 @@ struct xdv_control {
 	__u8 pad[2];
 };
 
+/* A packet may be on its way to the daemon before and after its rule is in
+ * force.
+ */
+enum xdv_rule_state {
+	XDV_RULE_IN_FORCE,
+	XDV_RULE_STAGED, /* about to be */
+	XDV_RULE_RETIRED,
+};
+
 /* xdv_rules: a rule as it was given, by id. The id is never reused. */
 struct xdv_rule {
+	__u64 retired; /* when it was */
 	__u32 id;
 	__s32 priority;
 	__u32 layer;	/* enum xdv_layer; 0: forward */
 	__u32 slot;	/* its row in xdv_hits */
-	__u32 staged;	/* 1: about to be put in force */
+	__u32 state;	/* enum xdv_rule_state */
 	__u32 order;	/* among those of its priority */
 	__u32 fragment; /* enum xdv_fragment */
 	char name[XDV_NAME_LEN];
@@ -234,7 +245,7 @@ struct xdv_desc {
 	__u16 state;  /* enum xdv_desc_state */
 	__u16 engine; /* enum xdv_engine */
 	__u8 mac[6];  /* RECEIVE: of the interface */
-	__u16 slot;  /* its own */
+	__u16 slot;   /* its own */
 };
 XDV_SIZE(struct xdv_desc, 56);
 

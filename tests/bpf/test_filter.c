@@ -4,6 +4,7 @@
  * is libpcap's own, for every pair.
  */
 #include <errno.h>
+#include <glob.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -17,7 +18,12 @@
 #include "traffic.h"
 #include "unit.h"
 
-#define PACKETS 400
+#define PACKETS	  12000
+#define GENERATED 400
+#define BATCH	  32	 /* expressions that one program evaluates */
+#define RESULT	  (-400) /* on its stack */
+/* Of Debian's sip-tester; make deps installs it. */
+#define CAPTURES  "/usr/share/sip-tester/*.pcap"
 
 static const char *const expressions[] = {
 	"",
@@ -94,7 +100,9 @@ static const char *const expressions[] = {
 	"tcp port 80 and (tcp[20] = 71 or tcp[32] = 71)",
 };
 
+static char generated[GENERATED][256];
 static struct packet_data packets[PACKETS];
+static int packet_count;
 
 /* A way in which a program sees packets, and its packets. */
 struct way {
@@ -134,27 +142,45 @@ static void push_tag(struct insns *is)
 	insns_add(is, INSN_CALL(BPF_FUNC_skb_vlan_push));
 }
 
-static int load(const struct bpf_program *classic, const struct way *way)
+/* r0 is one filter's answer: bit number n of the result. */
+static void keep_answer(struct insns *is, int n)
+{
+	insns_add(is, INSN_ALU64_IMM(BPF_LSH, BPF_REG_0, n));
+	insns_add(is, INSN_LDX_MEM(BPF_DW, BPF_REG_1, BPF_REG_10, RESULT));
+	insns_add(is, INSN_ALU64_REG(BPF_OR, BPF_REG_1, BPF_REG_0));
+	insns_add(is, INSN_STX_MEM(BPF_DW, BPF_REG_10, BPF_REG_1, RESULT));
+}
+
+static void point_at_packet(struct insns *is, bool xdp)
+{
+	insns_add(is, INSN_LDX_MEM(BPF_W, BPF_REG_7, BPF_REG_6,
+				   xdp ? offsetof(struct xdp_md, data)
+				       : offsetof(struct __sk_buff, data)));
+	insns_add(is, INSN_LDX_MEM(BPF_W, BPF_REG_8, BPF_REG_6,
+				   xdp ? offsetof(struct xdp_md, data_end)
+				       : offsetof(struct __sk_buff, data_end)));
+}
+
+/* A program that evaluates n filters. */
+static int load(const struct bpf_program *classic, int n, const struct way *way)
 {
 	LIBBPF_OPTS(bpf_prog_load_opts, opts);
-	bool xdp = way->view == FILTER_XDP;
 	struct insns is = {0};
-	int fd;
+	int fd, i;
 
 	insns_add(&is, INSN_MOV64_REG(BPF_REG_6, BPF_REG_1));
+	insns_add(&is, INSN_ST_MEM(BPF_DW, BPF_REG_10, RESULT, 0));
 	if (way->view == FILTER_SKB_TAGGED)
 		push_tag(&is);
-	insns_add(&is, INSN_LDX_MEM(BPF_W, BPF_REG_7, BPF_REG_6,
-				    xdp ? offsetof(struct xdp_md, data)
-					: offsetof(struct __sk_buff, data)));
-	insns_add(&is,
-		  INSN_LDX_MEM(BPF_W, BPF_REG_8, BPF_REG_6,
-			       xdp ? offsetof(struct xdp_md, data_end)
-				   : offsetof(struct __sk_buff, data_end)));
-	if (filter_translate(classic, way->view, &is)) {
-		insns_free(&is);
-		return -1;
+	for (i = 0; i < n; i++) {
+		point_at_packet(&is, way->view == FILTER_XDP);
+		if (filter_translate(&classic[i], way->view, &is)) {
+			insns_free(&is);
+			return -1;
+		}
+		keep_answer(&is, i);
 	}
+	insns_add(&is, INSN_LDX_MEM(BPF_W, BPF_REG_0, BPF_REG_10, RESULT));
 	insns_add(&is, INSN_EXIT());
 	assert_int_equal(is.error, 0);
 	fd = bpf_prog_load(way->type, "filter", "GPL", is.insn, is.count,
@@ -204,54 +230,93 @@ static bool fits(const struct way *way, const struct packet_data *p,
 	return way->view == FILTER_XDP || makes_skb(seen->data, seen->len);
 }
 
-static size_t compare(const struct way *way, const char *expression,
-		      const struct bpf_program *classic, size_t *asked)
+struct batch {
+	const char *expression[BATCH];
+	struct bpf_program classic[BATCH];
+	size_t matches[BATCH];
+	int n;
+};
+
+struct tally {
+	size_t asked, matches, expressions;
+};
+
+static void compare_packet(struct batch *b, const struct way *way, int fd,
+			   int number)
 {
-	int fd = load(classic, way), want, got;
-	struct pcap_pkthdr header;
 	struct packet_data p;
-	size_t i, matches = 0;
+	struct pcap_pkthdr header;
+	uint32_t got;
+	int i, want;
+
+	if (!fits(way, &packets[number], &p))
+		return;
+	header = (struct pcap_pkthdr){.caplen = p.len, .len = p.len};
+	got = way->view == FILTER_SKB_TAGGED ? run_tagged(fd, &p)
+					     : run(fd, p.data, p.len);
+	for (i = 0; i < b->n; i++) {
+		want = !!pcap_offline_filter(&b->classic[i], &header, p.data);
+		if ((int)(got >> i & 1) != want)
+			fail_msg("'%s': packet %d: pcap says %d",
+				 b->expression[i], number, want);
+		b->matches[i] += want;
+	}
+}
+
+static void compare(struct batch *b, const struct way *way, struct tally *t)
+{
+	int fd = load(b->classic, b->n, way), i;
+	size_t before = t->asked;
+	struct packet_data p;
 
 	if (fd < 0)
-		fail_msg("'%s' is refused", expression);
-	for (i = 0; i < PACKETS; i++) {
-		if (!fits(way, &packets[i], &p))
-			continue;
-		header = (struct pcap_pkthdr){.caplen = p.len, .len = p.len};
-		want = !!pcap_offline_filter(classic, &header, p.data);
-		got = way->view == FILTER_SKB_TAGGED ? run_tagged(fd, &p)
-						     : run(fd, p.data, p.len);
-		if (got != want)
-			fail_msg("'%s': packet %zu: pcap says %d", expression,
-				 i, want);
-		matches += want;
-		*asked += 1;
+		fail_msg("refused: '%s' ... '%s'", b->expression[0],
+			 b->expression[b->n - 1]);
+	for (i = 0; i < packet_count; i++) {
+		compare_packet(b, way, fd, i);
+		t->asked += fits(way, &packets[i], &p) ? b->n : 0;
 	}
 	close(fd);
-	return matches;
+	for (i = 0; i < b->n; i++) {
+		t->matches += b->matches[i];
+		pcap_freecode(&b->classic[i]);
+	}
+	t->expressions += b->n;
+	assert_true(t->asked > before);
+	*b = (struct batch){.n = 0};
+}
+
+static void ask(struct batch *b, const struct way *way, const char *expression,
+		struct tally *t)
+{
+	if (filter_compile(expression, way->link_type, &b->classic[b->n])) {
+		/* There are no addresses and tags of no link. */
+		assert_int_equal(way->link_type, DLT_RAW);
+		return;
+	}
+	b->expression[b->n++] = expression;
+	if (b->n == BATCH)
+		compare(b, way, t);
 }
 
 static void check_way(const struct way *way)
 {
-	size_t i, matches, all = 0, asked = 0;
-	struct bpf_program classic;
+	struct tally t = {.asked = 0};
+	struct batch b = {.n = 0};
+	size_t i;
 
-	print_message("%s\n", way->name);
-	for (i = 0; i < ARRAY_SIZE(expressions); i++) {
-		if (filter_compile(expressions[i], way->link_type, &classic)) {
-			/* There are no addresses and tags of no link. */
-			assert_int_equal(way->link_type, DLT_RAW);
-			continue;
-		}
-		matches = compare(way, expressions[i], &classic, &asked);
-		print_message("%3zu: %s\n", matches, expressions[i]);
-		all += matches;
-		pcap_freecode(&classic);
-	}
+	for (i = 0; i < ARRAY_SIZE(expressions); i++)
+		ask(&b, way, expressions[i], &t);
+	for (i = 0; i < GENERATED; i++)
+		ask(&b, way, generated[i], &t);
+	if (b.n)
+		compare(&b, way, &t);
+	print_message("%s: %zu expressions, %zu answers, %zu are yes\n",
+		      way->name, t.expressions, t.asked, t.matches);
 	/* The packets are worth it only if both answers are frequent. */
-	assert_true(asked > PACKETS * ARRAY_SIZE(expressions) / 10);
-	assert_true(all > asked / 30);
-	assert_true(all < asked / 2);
+	assert_true(t.matches > t.asked / 30);
+	assert_true(t.matches < t.asked / 2);
+	assert_true(t.expressions > 300);
 }
 
 static void test_differential(void **state)
@@ -296,10 +361,129 @@ static void test_loops_are_refused(void **state)
 	pcap_freecode(&classic);
 }
 
-static int make_packets(void **state)
+static const char *any_of(unsigned int *seed, const char *const *list, int n)
 {
+	return list[rand_r(seed) % n];
+}
+#define ANY(...)                                                               \
+	any_of(seed, (const char *const[]){__VA_ARGS__},                       \
+	       sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *))
+
+/* One question, its numbers from a small choice that packets have. */
+static int put_term(char *text, size_t size, unsigned int *seed)
+{
+	switch (rand_r(seed) % 6) {
+	case 0:
+		return snprintf(text, size, "%s",
+				ANY("ip", "ip6", "tcp", "udp", "icmp", "icmp6",
+				    "arp", "sctp", "ether multicast",
+				    "ip multicast", "ip proto 47", "ah"));
+	case 1:
+		return snprintf(text, size, "%s%s %s",
+				ANY("", "src ", "dst ", "src or dst "),
+				ANY("host", "net"),
+				ANY("10.0.0.1", "10.0.0.2", "10.0.0.3",
+				    "fd00::1", "224.0.0.2"));
+	case 2:
+		return snprintf(text, size, "%s%sport %s",
+				ANY("", "tcp ", "udp "),
+				ANY("", "src ", "dst "),
+				ANY("53", "80", "443", "22", "1500", "6000"));
+	case 3:
+		return snprintf(text, size, "len %s %d",
+				ANY("<", ">", "<=", "="),
+				40 + (int)(rand_r(seed) % 80));
+	case 4:
+		return snprintf(text, size, "%s[%d:%s] %s 0x%x %s 0x%x",
+				ANY("ether", "ip", "ip6", "tcp", "udp", "icmp"),
+				(int)(rand_r(seed) % 20), ANY("1", "2", "4"),
+				ANY("&", "+", "-", "*", "|", "^", "<<", ">>"),
+				rand_r(seed) % 32, ANY("=", "!=", ">", "<="),
+				rand_r(seed) % 256);
+	}
+	return snprintf(text, size, "%s[%s[%d] %s %d] %s %d",
+			ANY("ether", "ip"), ANY("ether", "ip"),
+			(int)(rand_r(seed) % 34), ANY("&", "%", "/"),
+			1 + (int)(rand_r(seed) % 63), ANY("<", "=", ">="),
+			(int)(rand_r(seed) % 128));
+}
+
+static void put_expression(char *text, size_t size, unsigned int *seed)
+{
+	int n = 0, terms = 1 + rand_r(seed) % 4;
+
+	n += snprintf(text + n, size - n, "%s", ANY("", "", "", "vlan and "));
+	while (terms--) {
+		n += snprintf(text + n, size - n, "%s", ANY("", "", "not "));
+		n += put_term(text + n, size - n, seed);
+		if (terms)
+			n += snprintf(text + n, size - n, " %s ",
+				      ANY("and", "or", "and"));
+	}
+}
+
+/* libpcap refuses what no packet can be. */
+static bool contradicts_itself(const char *expression)
+{
+	struct bpf_program classic;
+
+	if (filter_compile(expression, DLT_EN10MB, &classic))
+		return true;
+	pcap_freecode(&classic);
+	return false;
+}
+
+static void read_capture(const char *path)
+{
+	char error[PCAP_ERRBUF_SIZE];
+	pcap_t *pcap = pcap_open_offline(path, error);
+	struct pcap_pkthdr *header;
+	const u_char *data;
+
+	assert_non_null(pcap);
+	assert_int_equal(pcap_datalink(pcap), DLT_EN10MB);
+	while (packet_count < PACKETS &&
+	       pcap_next_ex(pcap, &header, &data) == 1) {
+		struct packet_data *p = &packets[packet_count++];
+
+		p->len = header->caplen < PACKET_MAX ? header->caplen
+						     : PACKET_MAX;
+		memcpy(p->data, data, p->len);
+	}
+	pcap_close(pcap);
+}
+
+static int read_captures(void)
+{
+	glob_t found;
+	size_t i;
+
+	if (glob(CAPTURES, 0, NULL, &found))
+		return -1;
+	for (i = 0; i < found.gl_pathc; i++)
+		read_capture(found.gl_pathv[i]);
+	globfree(&found);
+	return packet_count;
+}
+
+static int set_up(void **state)
+{
+	unsigned int seed = 5;
+	int i, captured = read_captures();
+
 	(void)state;
-	traffic_make(packets, PACKETS, 7);
+	if (captured <= 0) {
+		print_error("no captures in " CAPTURES "; make deps\n");
+		return -1;
+	}
+	traffic_make(packets + captured, PACKETS - captured, 7);
+	packet_count = PACKETS;
+	print_message("%d packets, %d of them captured\n", PACKETS, captured);
+	for (i = 0; i < GENERATED; i++)
+		do
+			put_expression(generated[i], sizeof(generated[i]),
+				       &seed);
+		while (contradicts_itself(generated[i]));
 	return 0;
 }
 
@@ -313,5 +497,5 @@ int main(void)
 		cmocka_unit_test(test_loops_are_refused),
 	};
 
-	return cmocka_run_group_tests_name("filter", tests, make_packets, NULL);
+	return cmocka_run_group_tests_name("filter", tests, set_up, NULL);
 }

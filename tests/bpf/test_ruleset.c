@@ -40,9 +40,7 @@ struct asked {
 /* Stands for the divert stage: which rule was found? */
 static int load_stub(enum bpf_prog_type type)
 {
-	LIBBPF_OPTS(bpf_prog_load_opts, opts,
-		    .expected_attach_type =
-			    type == BPF_PROG_TYPE_XDP ? BPF_XDP : 0);
+	LIBBPF_OPTS(bpf_prog_load_opts, opts);
 	struct insns is = {0};
 	int fd;
 
@@ -333,11 +331,59 @@ static void test_big_sets(void **state)
 	check_set(512, 100, 5, 103);
 }
 
+/*
+ * Long rules that cannot be looked up. (They could be longer, but the verifier
+ * would take minutes to read five hundred of them for each way of a packet.)
+ */
+static void put_worst(char *text, size_t size, int i)
+{
+	static const struct {
+		const char *term;
+		size_t len;
+		size_t tail; /* of the last term, behind what counts */
+	} kinds[] = {
+		{"portrange %d-%d or ", 100, 4},
+		{"host fd00::%x or host 10.1.%d.9 or ", 100, 4},
+		{"not port %d and not net fd00:%x::/33 and ", 100, 5},
+		{"tcp[tcp[%d]] != tcp[%d] or ", 300, 4},
+		{"ip6[ip6[%d]:2] = %d or ", 300, 4},
+	};
+	size_t n = 0, last = 0, room = kinds[i % 5].len;
+	int j;
+
+	for (j = i; n < room; j++) {
+		last = n;
+		n += snprintf(text + n, size - n, kinds[i % 5].term,
+			      1 + j % 200, 1 + j % 250);
+	}
+	text[last - kinds[i % 5].tail] = 0;
+}
+
+static void test_worst_sets(void **state)
+{
+	struct xdv_rule *rules = calloc(XDV_MAX_RULES, sizeof(*rules));
+	unsigned int seed = 3;
+	int i;
+
+	(void)state;
+	for (i = 0; i < XDV_MAX_RULES; i++) {
+		make_rule(&rules[i], i, &seed, 0);
+		put_worst(rules[i].filter, sizeof(rules[i].filter), i);
+	}
+	if (ruleset_install(&lab, rules, XDV_MAX_RULES))
+		fail_msg("%s", xdivert_error());
+	print_message("%d of %d match\n",
+		      compare_all(rules, XDV_MAX_RULES, PACKETS / 20, &seed),
+		      20);
+	free(rules);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_random_sets),
 		cmocka_unit_test(test_big_sets),
+		cmocka_unit_test(test_worst_sets),
 	};
 
 	return cmocka_run_group_tests_name("ruleset", tests, set_up, NULL);
