@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* Internet checksums, RFC 1071; incremental ones, RFC 1624. */
 #include <arpa/inet.h>
+#include <endian.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <string.h>
@@ -140,15 +141,71 @@ void csum_edit(uint8_t *ip, const struct xdivert_headers *h, const uint8_t *at,
 		sum[0] = sum[1] = 0xff;
 }
 
+/* A checksum is finished before a packet is fragmented. */
+static bool is_fragment(const uint8_t *ip, const struct xdivert_headers *h)
+{
+	uint32_t at = 40;
+	uint8_t next = ip[6];
+
+	if (h->version == 4)
+		return (ip[6] & 0x3f) | ip[7];
+	/* xdivert_parse() came through these. */
+	while (at < h->transport) {
+		if (next == IPPROTO_FRAGMENT)
+			return true;
+		next = ip[at];
+		at += (ip[at + 1] + 1) * 8;
+	}
+	return false;
+}
+
+/* CRC32c as SCTP has it: bit-reflected, little-endian in the packet. */
+static uint32_t crc32c(const uint8_t *p, uint32_t len)
+{
+	uint32_t crc = ~0u;
+	int bit;
+
+	for (; len; len--) {
+		crc ^= *p++;
+		for (bit = 0; bit < 8; bit++)
+			crc = crc >> 1 ^ (crc & 1 ? 0x82f63b78 : 0);
+	}
+	return ~crc;
+}
+
+/* What a device would have to fill in is 0. */
+static void complete_sctp(uint8_t *ip, uint32_t len,
+			  const struct xdivert_headers *h)
+{
+	uint32_t at = h->version == 4 ? (ip[0] & 0xf) * 4 : 40, crc;
+
+	/* Extension headers of IPv6 are not looked for. */
+	if (len < at + 12 || ip[h->version == 4 ? 9 : 6] != IPPROTO_SCTP)
+		return;
+	memcpy(&crc, ip + at + 8, 4);
+	if (crc)
+		return;
+	crc = htole32(crc32c(ip + at, len - at));
+	memcpy(ip + at + 8, &crc, 4);
+}
+
 void csum_complete(uint8_t *ip, uint32_t len, const struct xdivert_headers *h)
 {
-	uint8_t *at = field(ip, h);
+	uint32_t left = len - h->transport;
 	uint16_t check;
+	uint8_t *at;
 
-	if (!at || (h->protocol != IPPROTO_TCP && h->protocol != IPPROTO_UDP))
+	if (is_fragment(ip, h))
 		return;
+	if (h->protocol == IPPROTO_SCTP)
+		complete_sctp(ip, len, h);
+	if (!h->transport ||
+	    (h->protocol != IPPROTO_TCP && h->protocol != IPPROTO_UDP))
+		return;
+	at = field(ip, h);
 	memcpy(&check, at, 2);
-	if (check && check == csum_pseudo(ip, h, len - h->transport))
+	/* The sum of the pseudo-header alone: a device was to add the rest. */
+	if (check && check == csum_pseudo(ip, h, left))
 		csum_transport(ip, len, h);
 }
 

@@ -139,6 +139,82 @@ static void test_complete(void **state)
 	assert_memory_equal(ip, good, sizeof(ip));
 }
 
+/* A first fragment's checksum is of the whole datagram, whatever it looks
+ * like.
+ */
+static void test_fragments_are_complete(void **state)
+{
+	uint8_t ip[60] = {0x45, 0, 0, 60, 0, 1, 0x20, 0, 64, IPPROTO_UDP};
+	uint8_t ip6[88] = {0x60, 0, 0, 0, 0, 48, IPPROTO_FRAGMENT, 64};
+	uint8_t before[88];
+	struct xdivert_headers h;
+	uint16_t pseudo;
+
+	(void)state;
+	assert_int_equal(xdivert_parse(ip, sizeof(ip), &h), 0);
+	pseudo = csum_pseudo(ip, &h, sizeof(ip) - h.transport);
+	memcpy(ip + 26, &pseudo, 2);
+	memcpy(before, ip, sizeof(ip));
+	csum_complete(ip, sizeof(ip), &h);
+	assert_memory_equal(ip, before, sizeof(ip));
+	ip[6] = 0;
+	csum_complete(ip, sizeof(ip), &h);
+	assert_memory_not_equal(ip + 26, before + 26, 2);
+
+	ip6[40] = IPPROTO_UDP;
+	ip6[43] = 1; /* more fragments follow */
+	assert_int_equal(xdivert_parse(ip6, sizeof(ip6), &h), 0);
+	assert_int_equal(h.transport, 48);
+	pseudo = csum_pseudo(ip6, &h, sizeof(ip6) - h.transport);
+	memcpy(ip6 + 54, &pseudo, 2);
+	memcpy(before, ip6, sizeof(ip6));
+	csum_complete(ip6, sizeof(ip6), &h);
+	assert_memory_equal(ip6, before, sizeof(ip6));
+}
+
+/* A sum of 0 would say "none". */
+static void test_complete_udp_zero(void **state)
+{
+	uint8_t ip[30] = {0x45, 0, 0, 30, 0, 1, 0, 0, 64, IPPROTO_UDP};
+	struct xdivert_headers h;
+	uint16_t pseudo, all;
+
+	(void)state;
+	ip[15] = ip[19] = 9;
+	assert_int_equal(xdivert_parse(ip, sizeof(ip), &h), 0);
+	pseudo = csum_pseudo(ip, &h, 10);
+	all = csum_fold(csum_add(pseudo, ip + 20, 10));
+	memcpy(ip + 28, &all, 2); /* now everything adds up to 0 */
+	memcpy(ip + 26, &pseudo, 2);
+	csum_complete(ip, sizeof(ip), &h);
+	assert_int_equal(ip[26], 0xff);
+	assert_int_equal(ip[27], 0xff);
+}
+
+static void test_complete_sctp(void **state)
+{
+	/* Built by scapy, which fills in the CRC32c. */
+	static const uint8_t whole[] = {
+		0x45, 0x00, 0x00, 0x38, 0x00, 0x01, 0x00, 0x00, 0x40, 0x84,
+		0x66, 0x3f, 0x0a, 0x00, 0x00, 0x01, 0x0a, 0x00, 0x00, 0x02,
+		0x00, 0x01, 0x00, 0x02, 0x01, 0x02, 0x03, 0x04, 0x1d, 0x8b,
+		0xf0, 0xd2, 0x00, 0x00, 0x00, 0x18, 0x00, 0x00, 0x00, 0x00,
+		0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x67, 0x6f,
+		0x70, 0x68, 0x65, 0x72, 0x21, 0x21};
+	uint8_t ip[sizeof(whole)];
+	struct xdivert_headers h;
+
+	(void)state;
+	memcpy(ip, whole, sizeof(ip));
+	memset(ip + 28, 0, 4);
+	assert_int_equal(xdivert_parse(ip, sizeof(ip), &h), 0);
+	csum_complete(ip, sizeof(ip), &h);
+	assert_memory_equal(ip, whole, sizeof(ip));
+	ip[28] ^= 1;
+	csum_complete(ip, sizeof(ip), &h);
+	assert_int_equal(ip[28], whole[28] ^ 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -148,6 +224,9 @@ int main(void)
 		cmocka_unit_test(test_udp_without_checksum_stays_so),
 		cmocka_unit_test(test_incremental_equals_full),
 		cmocka_unit_test(test_complete),
+		cmocka_unit_test(test_fragments_are_complete),
+		cmocka_unit_test(test_complete_udp_zero),
+		cmocka_unit_test(test_complete_sctp),
 	};
 
 	return cmocka_run_group_tests_name("checksum", tests, NULL, NULL);
