@@ -27,13 +27,13 @@ MAIN := loader/main.c $(wildcard loader/cmd_*.c) loader/daemon.c loader/active.c
 LIB := $(filter-out $(MAIN),$(wildcard loader/*.c)) $(wildcard loader/callouts/*.c)
 LIB_OBJ := $(LIB:%.c=$(B)/%.o)
 MAIN_OBJ := $(MAIN:%.c=$(B)/%.o)
-SKELS := $(B)/xdp_ingress.skel.h $(B)/inject.skel.h
+SKELS := $(B)/xdp_ingress.skel.h $(B)/tc_ingress.skel.h $(B)/xdp_tap.skel.h $(B)/inject.skel.h
 C_TESTS := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/unit/test_*.c tests/bpf/test_*.c \
 	tests/contract/test_*.c))
 
 DEPS := clang llvm gcc g++ make pkg-config libbpf-dev libxdp-dev bpftool libpcap-dev \
 	libmnl-dev libcjson-dev libcap-ng-dev libsystemd-dev libelf-dev zlib1g-dev \
-	libcmocka-dev iproute2 ethtool tcpdump curl python3 python3-pytest \
+	libcmocka-dev iproute2 iperf3 ethtool tcpdump curl python3 python3-pytest \
 	python3-scapy iputils-ping util-linux procps mandoc man-db xdp-tools
 VM_DEPS := qemu-system-x86 busybox-static cpio kmod xz-utils
 VM_TESTS ?= all
@@ -81,6 +81,8 @@ $(B)/%.bpf.o: bpf/%.bpf.c vmlinux.h $(wildcard bpf/*.h include/xdivert/*.h)
 # The two halves of an injection handle share its ring.
 $(B)/inject.linked.o: $(B)/inject.bpf.o $(B)/complete.bpf.o
 $(B)/xdp_ingress.linked.o: $(B)/xdp_ingress.bpf.o
+$(B)/tc_ingress.linked.o: $(B)/tc_ingress.bpf.o
+$(B)/xdp_tap.linked.o: $(B)/xdp_tap.bpf.o
 $(B)/%.linked.o:
 	$(call say,BPF-LINK,$@)
 	$(Q)$(BPFTOOL) gen object $@ $^
@@ -100,6 +102,11 @@ $(filter $(B)/tests/contract/%,$(C_TESTS)): $(wildcard tests/contract/lab.* test
 COMPARE := $(B)/tests/bpf/test_filter $(B)/tests/bpf/test_ruleset
 $(COMPARE): EXTRA = tests/bpf/traffic.c
 $(COMPARE): tests/bpf/traffic.c tests/bpf/traffic.h
+
+# And so do those of the hooks.
+HOOKS := $(B)/tests/bpf/test_hook $(B)/tests/bpf/test_tc
+$(HOOKS): EXTRA = tests/bpf/hook_lab.c tests/bpf/hook_cases.c
+$(HOOKS): $(wildcard tests/bpf/hook_*)
 
 $(B)/tests/%: tests/%.c $(LIB_OBJ)
 	$(call say,TEST-CC,$@)

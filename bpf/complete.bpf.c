@@ -82,8 +82,14 @@ static __always_inline void settle(struct flush *f)
 static __always_inline void count_queue_drop(__u32 ifindex, __u32 row)
 {
 	struct xdv_queue *queue = bpf_map_lookup_elem(&xdv_queues, &row);
-	struct xdv_stats *stats = stats_of(ifindex);
+	struct xdv_scratch *scratch;
+	struct xdv_stats *stats;
+	__u32 zero = 0;
 
+	scratch = bpf_map_lookup_elem(&xdv_scratch, &zero);
+	if (scratch && row / XDV_MAX_QUEUES == XDV_TAP_SLOT)
+		ifindex = scratch->iif;
+	stats = stats_of(ifindex);
 	if (queue)
 		__sync_fetch_and_add(&queue->lost, 1);
 	if (stats)

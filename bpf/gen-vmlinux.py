@@ -36,10 +36,8 @@ enum {
 };
 
 """
-TAIL = """#pragma clang attribute pop
-
-#endif
-"""
+POP = "#pragma clang attribute pop\n\n"
+TAIL = "#endif\n"
 
 
 def find(dump, kind, name):
@@ -60,18 +58,20 @@ def main():
     bpftool = "/usr/sbin/bpftool"
     dump = subprocess.run([bpftool, "btf", "dump", "file", BTF, "format", "c"],
                           capture_output=True, text=True, check=True).stdout
-    out = [HEAD]
+    out, plain = [HEAD], []
     with open(os.path.join(HERE, "vmlinux.types"), encoding="ascii") as types:
         for line in types:
             line = line.split("#")[0].strip()
             if not line:
                 continue
             wanted, _, members = line.partition(":")
-            if members:
+            if wanted.startswith("plain "):
+                plain.append(find(dump, *wanted.split()[1:]) + "\n\n")
+            elif members:
                 out.append("%s {\n\t%s\n};\n\n" % (wanted, members.strip()))
             else:
                 out.append(find(dump, *wanted.split()) + "\n\n")
-    out.append(TAIL)
+    out += [POP, *plain, TAIL]
     with open(os.path.join(HERE, "..", "vmlinux.h"), "w",
               encoding="ascii") as header:
         header.write("".join(out))

@@ -33,7 +33,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, XDV_MAX_IFACES *XDV_MAX_QUEUES);
+	__uint(max_entries, XDV_ROWS);
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__type(key, __u32);
 	__type(value, struct xdv_queue);
@@ -41,7 +41,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_XSKMAP);
-	__uint(max_entries, XDV_MAX_IFACES *XDV_MAX_QUEUES);
+	__uint(max_entries, XDV_ROWS);
 	__type(key, __u32);
 	__type(value, __u32);
 } xdv_xsks XDV_SHARED;
@@ -53,6 +53,20 @@ struct {
 	__type(key, __u32);
 	__type(value, struct xdv_completion);
 } xdv_recent XDV_SHARED;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct xdv_scratch);
+} xdv_scratch XDV_SHARED;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, XDV_TAPPED);
+	__type(key, __u32);
+	__type(value, struct xdv_tapped);
+} xdv_tapped XDV_SHARED;
 
 /* The row of ifindex, or the common one if it has none. */
 static __always_inline struct xdv_stats *stats_of(__u32 ifindex)

@@ -14,6 +14,12 @@
 #define AF_INET	   2
 #define AF_INET6   10
 
+static __always_inline bool same_mac(const __u8 *a, const __u8 *b)
+{
+	return *(__u32 *)a == *(__u32 *)b &&
+	       *(__u16 *)(a + 4) == *(__u16 *)(b + 4);
+}
+
 struct route_key {
 	__u8 family;
 	__u8 ttl;

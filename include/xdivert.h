@@ -103,15 +103,22 @@ XDIVERT_API const char *xdivert_pins(const struct xdivert *x);
 
 struct xdivert_attach_opts {
 	size_t sz;	   /* sizeof(this) */
-	unsigned int mode; /* enum xdv_mode, 0: native, else generic */
+	unsigned int mode; /* enum xdv_mode of the hook, 0: the best it can */
 	unsigned int fail; /* enum xdv_fail */
+	unsigned int hook; /* enum xdv_hook */
 };
 
 /*
  * Put the hook on an interface. opts may be NULL. -ENODEV: no such interface;
  * -EEXIST: attached already; -EBUSY: another XDP program is in the way;
- * -EMSGSIZE: the MTU is too big; -EOPNOTSUPP: not in this mode. On failure
- * nothing has changed.
+ * -EMSGSIZE: the MTU is too big; -EOPNOTSUPP: not in this mode, or not on this
+ * kind of device; -EINVAL: a mode of the other hook. On failure nothing has
+ * changed.
+ *
+ * XDV_HOOK_TC takes packets from TC ingress: GSO packets come in segments,
+ * checksums complete, and the device may be one without link headers. Its
+ * mode is a tcx link where the kernel has them (6.6), else a filter of the
+ * clsact qdisc, which is made if need be and stays.
  */
 XDIVERT_API int xdivert_attach(struct xdivert *x, const char *ifname,
 			       const struct xdivert_attach_opts *opts);
@@ -123,7 +130,8 @@ XDIVERT_API int xdivert_detach_all(struct xdivert *x);
 
 struct xdivert_interface {
 	struct xdv_iface iface;
-	uint32_t served; /* how many of its queues the daemon serves */
+	/* How many of its queues (TC: of the daemon's taps) are served. */
+	uint32_t served;
 };
 
 /* The attached interfaces; how many there are (n may be less). */

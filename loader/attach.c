@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* The only file that attaches programs to interfaces. */
+/* Which interfaces have a hook; hook_xdp.c and hook_tc.c put it there. */
 #include <errno.h>
 #include <net/if.h>
 #include <stdio.h>
@@ -8,18 +8,16 @@
 #include <unistd.h>
 
 #include <bpf/bpf.h>
-#include <bpf/libbpf.h>
-#include <linux/if_link.h>
+#include <linux/if_arp.h>
 
 #include "attach.h"
 #include "dispatcher.h"
 #include "error.h"
+#include "hook.h"
 #include "netdev.h"
 #include "ruleset.h"
 #include "state.h"
-#include "xdp_ingress.skel.h"
-
-#define ENTRY "xdv_xdp_ingress"
+#include "tap.h"
 
 /* The next interface after *key that is in xdv_ifaces; false at the end. */
 static bool next_iface(const struct xdivert *s, __u32 **previous, __u32 *key,
@@ -49,130 +47,6 @@ static int free_slot(const struct xdivert *s)
 	return -ENOSPC;
 }
 
-static struct xdp_ingress *open_entry(const struct xdivert *s)
-{
-	struct xdp_ingress *skel = xdp_ingress__open();
-
-	if (!skel)
-		return NULL;
-	bpf_program__set_autoload(skel->progs.xdv_xdp_divert, false);
-	bpf_program__set_expected_attach_type(skel->progs.xdv_xdp_ingress, 0);
-	if (bpf_map__reuse_fd(skel->maps.xdv_stats, s->stats) ||
-	    bpf_map__reuse_fd(skel->maps.xdv_control, s->control) ||
-	    bpf_map__reuse_fd(skel->maps.xdv_ifaces, s->ifaces) ||
-	    bpf_map__reuse_fd(skel->maps.xdv_queues, s->queues) ||
-	    bpf_map__reuse_fd(skel->maps.xdv_xsks, s->xsks) ||
-	    bpf_map__reuse_fd(skel->maps.xdv_recent, s->recent) ||
-	    bpf_map__reuse_fd(skel->maps.xdv_stages, s->stages) ||
-	    bpf_map__reuse_fd(skel->maps.xdv_tc_stages, s->tc_stages) ||
-	    bpf_map__reuse_fd(skel->maps.xdv_scratch, s->scratch) ||
-	    bpf_map__reuse_fd(skel->maps.xdv_hits, s->hits) ||
-	    bpf_map__reuse_fd(skel->maps.xdv_rules, s->rules)) {
-		xdp_ingress__destroy(skel);
-		return NULL;
-	}
-	return skel;
-}
-
-static int attach_dispatcher(const struct xdivert *s, struct xdv_iface *iface)
-{
-	struct xdp_ingress *skel = open_entry(s);
-	int err;
-
-	if (!skel)
-		return -errno;
-	err = dispatcher_attach(skel->obj, iface);
-	xdp_ingress__destroy(skel);
-	return err;
-}
-
-/* The pinned entry program, loaded by the first who needs it. */
-static int entry_fd(const struct xdivert *s)
-{
-	struct xdp_ingress *skel;
-	char path[320];
-	int fd, err;
-
-	state_path(s, ENTRY, path, sizeof(path));
-	fd = bpf_obj_get(path);
-	if (fd >= 0)
-		return fd;
-	skel = open_entry(s);
-	if (!skel)
-		return -errno;
-	err = xdp_ingress__load(skel);
-	if (!err)
-		err = state_pin(s, bpf_program__fd(skel->progs.xdv_xdp_ingress),
-				ENTRY);
-	xdp_ingress__destroy(skel);
-	fd = err ? err : bpf_obj_get(path);
-	return fd;
-}
-
-static void link_name(__u32 ifindex, char *name, size_t size)
-{
-	snprintf(name, size, "link_%u", ifindex);
-}
-
-static int attach_link(const struct xdivert *s, struct xdv_iface *iface)
-{
-	LIBBPF_OPTS(bpf_link_create_opts, opts,
-		    .flags = iface->mode == XDV_MODE_NATIVE
-				     ? XDP_FLAGS_DRV_MODE
-				     : XDP_FLAGS_SKB_MODE);
-	struct bpf_prog_info info = {0};
-	__u32 size = sizeof(info);
-	char name[32];
-	int prog, link, err;
-
-	prog = entry_fd(s);
-	if (prog < 0)
-		return prog;
-	link = bpf_link_create(prog, iface->ifindex, BPF_XDP, &opts);
-	err = link < 0 ? link : bpf_obj_get_info_by_fd(prog, &info, &size);
-	close(prog);
-	if (!err) {
-		iface->prog_id = info.id;
-		iface->dispatcher = 0;
-		link_name(iface->ifindex, name, sizeof(name));
-		err = state_pin(s, link, name);
-	}
-	if (link >= 0)
-		close(link);
-	return err;
-}
-
-/* The dispatchers of older versions of libxdp do not load on newer kernels. */
-static int attach_mode(const struct xdivert *s, struct xdv_iface *iface,
-		       __u32 mode)
-{
-	int err = -EOPNOTSUPP;
-
-	iface->mode = mode;
-	if (dispatcher_works())
-		err = attach_dispatcher(s, iface);
-	return !err || err == -EBUSY || err == -EEXIST ? err
-						       : attach_link(s, iface);
-}
-
-/* Refused because the driver cannot, not because somebody is in the way. */
-static bool driver_cannot(int err)
-{
-	return err == -EOPNOTSUPP || err == -EINVAL || err == -ENOTSUP;
-}
-
-static int attach_iface(const struct xdivert *s, struct xdv_iface *iface,
-			__u32 mode)
-{
-	int err;
-
-	if (mode)
-		return attach_mode(s, iface, mode);
-	err = attach_mode(s, iface, XDV_MODE_NATIVE);
-	return driver_cannot(err) ? attach_mode(s, iface, XDV_MODE_GENERIC)
-				  : err;
-}
-
 static int check_mtu(const char *ifname)
 {
 	int mtu = netdev_mtu(ifname);
@@ -185,8 +59,11 @@ static int check_mtu(const char *ifname)
 			 ifname, mtu, XDV_PACKET_MAX, ifname, XDV_PACKET_MAX);
 }
 
-static int explain(int code, const char *ifname)
+static int explain(int code, const char *ifname, __u32 hook)
 {
+	if (hook == XDV_HOOK_TC)
+		return error_set(code, "%s: cannot attach to TC ingress: %s",
+				 ifname, strerror(-code));
 	switch (code) {
 	case -EBUSY:
 	case -EEXIST:
@@ -215,13 +92,26 @@ static void forget_served(const struct xdivert *s,
 		s->occupancy[iface->slot * XDV_MAX_QUEUES + i].limit = 0;
 }
 
+static void link_name(__u32 ifindex, char *name, size_t size)
+{
+	snprintf(name, size, "link_%u", ifindex);
+}
+
+int hook_pin_link(const struct xdivert *s, __u32 ifindex, int link)
+{
+	char name[32];
+
+	link_name(ifindex, name, sizeof(name));
+	return state_pin(s, link, name);
+}
+
 /* Unpinning alone would detach later, when the kernel frees the link. */
-static void detach_link(const struct xdivert *s, const struct xdv_iface *iface)
+void hook_detach_link(const struct xdivert *s, __u32 ifindex)
 {
 	char name[32], path[320];
 	int fd;
 
-	link_name(iface->ifindex, name, sizeof(name));
+	link_name(ifindex, name, sizeof(name));
 	state_path(s, name, path, sizeof(path));
 	fd = bpf_obj_get(path);
 	if (fd >= 0) {
@@ -231,14 +121,21 @@ static void detach_link(const struct xdivert *s, const struct xdv_iface *iface)
 	state_unpin(s, name);
 }
 
+int hook_prog_id(int prog, __u32 *id)
+{
+	struct bpf_prog_info info = {0};
+	__u32 size = sizeof(info);
+	int err = bpf_obj_get_info_by_fd(prog, &info, &size);
+
+	*id = info.id;
+	return err;
+}
+
 static int detach_iface(struct xdivert *s, const struct xdv_iface *iface)
 {
-	int err = 0;
+	int err = iface->hook == XDV_HOOK_TC ? tc_detach(s, iface)
+					     : xdp_detach(s, iface);
 
-	if (iface->dispatcher)
-		err = dispatcher_detach(iface);
-	else
-		detach_link(s, iface);
 	/* What is still attached stays listed, so that it can be detached. */
 	if (!err)
 		bpf_map_delete_elem(s->ifaces, &iface->ifindex);
@@ -254,7 +151,38 @@ static uint64_t now(void)
 	return t.tv_sec * 1000000000ull + t.tv_nsec;
 }
 
+static bool is_tc_mode(unsigned int mode)
+{
+	return mode == XDV_MODE_TCX || mode == XDV_MODE_CLSACT;
+}
+
+/* XDP programs see Ethernet frames; TC can do without a link header. */
+static int check_opts(const char *ifname,
+		      const struct xdivert_attach_opts *opts)
+{
+	int type = netdev_type(ifname);
+
+	if (opts->mode && is_tc_mode(opts->mode) != (opts->hook == XDV_HOOK_TC))
+		return error_set(-EINVAL,
+				 "%s: that is a mode of the other hook",
+				 ifname);
+	if (type < 0)
+		return error_set(type, "%s: %s", ifname, strerror(-type));
+	if (type == ARPHRD_ETHER || type == ARPHRD_LOOPBACK)
+		return 0;
+	if (opts->hook == XDV_HOOK_XDP)
+		return error_set(-EOPNOTSUPP,
+				 "%s: not an Ethernet device; try --hook tc",
+				 ifname);
+	return tc_raw_type(type)
+		       ? 0
+		       : error_set(-EOPNOTSUPP,
+				   "%s: its kind of link is not supported",
+				   ifname);
+}
+
 static int prepare(struct xdivert *s, const char *ifname,
+		   const struct xdivert_attach_opts *opts,
 		   struct xdv_iface *iface)
 {
 	__u32 ifindex = if_nametoindex(ifname);
@@ -264,19 +192,25 @@ static int prepare(struct xdivert *s, const char *ifname,
 		return error_set(-ENODEV, "%s: no such interface", ifname);
 	if (!bpf_map_lookup_elem(s->ifaces, &ifindex, iface))
 		return error_set(-EEXIST,
-				 "%s: already attached; 'xdivert detach' it "
-				 "first to change the mode",
-				 ifname);
-	rc = check_mtu(ifname);
+				 "%s: already attached (hook %s); 'xdivert "
+				 "detach' it first to change that",
+				 ifname,
+				 iface->hook == XDV_HOOK_TC ? "tc" : "xdp");
+	rc = check_opts(ifname, opts);
+	rc = rc ? rc : check_mtu(ifname);
 	if (rc)
 		return rc;
+	iface->fail = opts->fail;
+	iface->hook = opts->hook;
+	iface->mode = opts->mode;
 	rc = free_slot(s);
 	if (rc < 0)
 		return error_set(rc, "%s: %d interfaces are attached already",
 				 ifname, XDV_MAX_IFACES);
 	iface->ifindex = ifindex;
 	iface->slot = rc;
-	iface->queues = netdev_rx_queues(ifname);
+	iface->queues =
+		iface->hook == XDV_HOOK_XDP ? netdev_rx_queues(ifname) : 0;
 	if (iface->queues > XDV_MAX_QUEUES)
 		iface->queues = XDV_MAX_QUEUES;
 	iface->serial = now();
@@ -287,26 +221,27 @@ static int prepare(struct xdivert *s, const char *ifname,
 static int attach(struct xdivert *s, const char *ifname,
 		  const struct xdivert_attach_opts *opts)
 {
-	struct xdv_iface iface = {.fail = opts->fail};
+	struct xdv_iface iface = {0};
 	int rc;
 
 	hook_prune(s);
-	rc = prepare(s, ifname, &iface);
+	rc = prepare(s, ifname, opts, &iface);
 	if (rc)
 		return rc;
 	rc = state_stats_row(s, iface.ifindex);
 	if (rc)
-		return explain(rc, ifname);
+		return explain(rc, ifname, iface.hook);
 	forget_served(s, &iface);
-	rc = attach_iface(s, &iface, opts->mode);
+	rc = iface.hook == XDV_HOOK_TC ? tc_attach(s, &iface)
+				       : xdp_attach(s, &iface);
 	if (rc)
-		return explain(rc, ifname);
+		return explain(rc, ifname, iface.hook);
 	rc = bpf_map_update_elem(s->ifaces, &iface.ifindex, &iface, BPF_ANY);
 	state_announce(s);
 	if (!rc)
 		return 0;
 	detach_iface(s, &iface);
-	return explain(rc, ifname);
+	return explain(rc, ifname, iface.hook);
 }
 
 int xdivert_attach(struct xdivert *x, const char *ifname,
@@ -350,7 +285,7 @@ static int detach(struct xdivert *s, const char *ifname)
 					 ? "xdivert is not attached"
 					 : "no such interface");
 	rc = detach_iface(s, &iface);
-	return rc ? explain(rc, ifname) : 0;
+	return rc ? explain(rc, ifname, iface.hook) : 0;
 }
 
 int xdivert_detach(struct xdivert *x, const char *ifname)
@@ -373,7 +308,7 @@ static int detach_all(struct xdivert *s)
 	while (next_iface(s, &previous, &key, &iface)) {
 		rc = detach_iface(s, &iface);
 		if (rc)
-			err = explain(rc, iface.name);
+			err = explain(rc, iface.name, iface.hook);
 		else
 			previous = NULL;
 	}
@@ -401,6 +336,8 @@ int xdivert_interfaces(struct xdivert *x, struct xdivert_interface *list, int n)
 	while (next_iface(x, &previous, &key, &iface)) {
 		if (count < n) {
 			if_indextoname(key, iface.name);
+			if (iface.hook == XDV_HOOK_TC)
+				iface.queues = tap_count(x);
 			list[count].iface = iface;
 			list[count].served = state_daemon_runs(x)
 						     ? state_served(x, &iface)

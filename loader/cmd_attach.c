@@ -15,6 +15,10 @@ static int parse_mode(const char *word, unsigned int *mode)
 		*mode = XDV_MODE_NATIVE;
 	else if (!strcmp(word, "generic"))
 		*mode = XDV_MODE_GENERIC;
+	else if (!strcmp(word, "tcx"))
+		*mode = XDV_MODE_TCX;
+	else if (!strcmp(word, "clsact"))
+		*mode = XDV_MODE_CLSACT;
 	else if (!strcmp(word, "auto"))
 		*mode = 0;
 	else
@@ -42,14 +46,19 @@ static int parse(int argc, char **argv, struct xdivert_attach_opts *r,
 		}
 		if (c == 'f' && !strcmp(optarg, "open"))
 			continue;
+		if (c == 'k' && !strcmp(optarg, "tc")) {
+			r->hook = XDV_HOOK_TC;
+			continue;
+		}
 		if (c == 'k' && !strcmp(optarg, "xdp"))
 			continue;
 		if (c == '?')
 			return EXIT_USAGE;
 		return fail(EXIT_USAGE, "attach: '%s' is not one of %s", optarg,
-			    c == 'm'   ? "native, generic, auto"
+			    c == 'm'   ? "native, generic (xdp), tcx, clsact "
+					 "(tc), auto"
 			    : c == 'f' ? "open, closed"
-				       : "xdp");
+				       : "xdp, tc");
 	}
 	if (optind + 1 != argc)
 		return fail(EXIT_USAGE, "attach: name one interface");
@@ -105,7 +114,9 @@ static void warn_about(const char *ifname, unsigned int mode)
 	if (mode == XDV_MODE_GENERIC)
 		warn("%s: in generic mode, packets that a sender on this host "
 		     "left to segmentation offload are too big to be served; "
-		     "turn that off there (ethtool -K DEV tso off gso off)",
+		     "use --hook tc, or turn that off there (ethtool -K DEV "
+		     "tso "
+		     "off gso off)",
 		     ifname);
 }
 

@@ -9,7 +9,27 @@
 
 static const char *mode_name(const struct xdv_iface *f)
 {
-	return f->mode == XDV_MODE_NATIVE ? "native" : "generic";
+	switch (f->mode) {
+	case XDV_MODE_NATIVE:
+		return "native";
+	case XDV_MODE_TCX:
+		return "tcx";
+	case XDV_MODE_CLSACT:
+		return "clsact";
+	}
+	return "generic";
+}
+
+static const char *hook_name(const struct xdv_iface *f)
+{
+	return f->hook == XDV_HOOK_TC ? "tc" : "xdp";
+}
+
+static const char *attach_name(const struct xdv_iface *f)
+{
+	if (f->mode == XDV_MODE_CLSACT)
+		return "filter";
+	return f->dispatcher ? "dispatcher" : "link";
 }
 
 static const char *fail_name(const struct xdv_iface *f)
@@ -24,11 +44,10 @@ static void add_iface(cJSON *array, const struct xdv_iface *f,
 
 	cJSON_AddStringToObject(o, "ifname", f->name);
 	cJSON_AddNumberToObject(o, "ifindex", f->ifindex);
-	cJSON_AddStringToObject(o, "hook", "xdp");
+	cJSON_AddStringToObject(o, "hook", hook_name(f));
 	cJSON_AddStringToObject(o, "mode", mode_name(f));
 	cJSON_AddStringToObject(o, "fail", fail_name(f));
-	cJSON_AddStringToObject(o, "attach",
-				f->dispatcher ? "dispatcher" : "link");
+	cJSON_AddStringToObject(o, "attach", attach_name(f));
 	cJSON_AddNumberToObject(o, "queues", f->queues);
 	cJSON_AddNumberToObject(o, "served", served);
 	cJSON_AddItemToArray(array, o);
@@ -36,10 +55,10 @@ static void add_iface(cJSON *array, const struct xdv_iface *f,
 
 static void print_iface(const struct xdv_iface *f, unsigned int served)
 {
-	printf("%s: hook xdp, mode %s, fail %s, attached by %s, %u of %u "
+	printf("%s: hook %s, mode %s, fail %s, attached by %s, %u of %u "
 	       "queues served\n",
-	       f->name, mode_name(f), fail_name(f),
-	       f->dispatcher ? "dispatcher" : "link", served, f->queues);
+	       f->name, hook_name(f), mode_name(f), fail_name(f),
+	       attach_name(f), served, f->queues);
 }
 
 static void print_status(struct xdivert *x,

@@ -51,13 +51,14 @@ static int become_daemon(struct xdivert *x, int *lock)
 	return 0;
 }
 
-/* A daemon that was killed left its limits. */
+/* A daemon that was killed left its limits and the numbers of its taps. */
 static void forget_limits(struct xdivert *x)
 {
 	unsigned int row;
 
-	for (row = 0; row < XDV_MAX_IFACES * XDV_MAX_QUEUES; row++)
+	for (row = 0; row < XDV_ROWS; row++)
 		x->occupancy[row].limit = 0;
+	memset(x->shared->tap, 0, sizeof(x->shared->tap));
 }
 
 static int found(struct crew **crew, struct xdivert *x, unsigned int shares)
@@ -77,6 +78,7 @@ static int found(struct crew **crew, struct xdivert *x, unsigned int shares)
 	c->netns = x->shared->netns;
 	snprintf(c->dir, sizeof(c->dir), "%s", x->dir);
 	c->shares = shares;
+	x->shared->taps = shares;
 	c->next = crews;
 	crews = c;
 	*crew = c;
@@ -129,6 +131,7 @@ static void disband(struct crew *crew, struct xdivert *x)
 		at = &(*at)->next;
 	*at = crew->next;
 	x->shared->daemon_pid = 0;
+	x->shared->taps = 0;
 	close(crew->lock);
 	free(crew);
 }

@@ -41,21 +41,6 @@ static uint64_t now(void)
 	return t.tv_sec * 1000000000ull + t.tv_nsec;
 }
 
-static int share_maps(struct xdivert_injection *h)
-{
-	struct inject *skel = h->skel;
-	const struct xdivert *x = h->x;
-
-	if (bpf_map__reuse_fd(skel->maps.xdv_stats, x->stats) ||
-	    bpf_map__reuse_fd(skel->maps.xdv_control, x->control) ||
-	    bpf_map__reuse_fd(skel->maps.xdv_ifaces, x->ifaces) ||
-	    bpf_map__reuse_fd(skel->maps.xdv_queues, x->queues) ||
-	    bpf_map__reuse_fd(skel->maps.xdv_xsks, x->xsks) ||
-	    bpf_map__reuse_fd(skel->maps.xdv_recent, x->recent))
-		return -errno;
-	return 0;
-}
-
 static int load_with_table(struct xdivert_injection *h)
 {
 	int lock = seen_share(h, h->skel->maps.xdv_injected), rc;
@@ -92,7 +77,7 @@ static int load(struct xdivert_injection *h)
 	if (!skel)
 		return -errno;
 	h->skel = skel;
-	rc = share_maps(h);
+	rc = state_share_maps(h->x, skel->obj);
 	rc = rc ? rc : load_with_table(h);
 	rc = rc ? rc : introduce(h);
 	if (rc)

@@ -20,7 +20,8 @@ static const struct command {
 	const char *usage;
 } commands[] = {
 	{"attach", cmd_attach, true,
-	 "IFACE [--mode native|generic|auto] [--fail open|closed]"},
+	 "IFACE [--hook xdp|tc] [--mode native|generic|auto]\n"
+	 "                       [--fail open|closed]"},
 	{"detach", cmd_detach, true, "IFACE | --all"},
 	/* Asks for privileges where it needs them. */
 	{"rule", cmd_rule, false,

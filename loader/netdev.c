@@ -64,3 +64,42 @@ bool netdev_up(uint32_t ifindex)
 	return if_indextoname(ifindex, name) &&
 	       !ask(name, SIOCGIFFLAGS, &ifr) && ifr.ifr_flags & IFF_UP;
 }
+
+int netdev_type(const char *ifname)
+{
+	struct ifreq ifr = {0};
+	int err = ask(ifname, SIOCGIFHWADDR, &ifr);
+
+	return err ? err : ifr.ifr_hwaddr.sa_family;
+}
+
+int netdev_set_mtu(const char *ifname, int mtu)
+{
+	struct ifreq ifr = {.ifr_mtu = mtu};
+
+	return ask(ifname, SIOCSIFMTU, &ifr);
+}
+
+int netdev_set_up(const char *ifname)
+{
+	struct ifreq ifr = {0};
+	int err = ask(ifname, SIOCGIFFLAGS, &ifr);
+
+	if (err)
+		return err;
+	ifr.ifr_flags |= IFF_UP;
+	return ask(ifname, SIOCSIFFLAGS, &ifr);
+}
+
+int netdev_no_tx_offloads(const char *ifname)
+{
+	struct ethtool_value value = {.cmd = ETHTOOL_STXCSUM};
+	struct ifreq ifr = {.ifr_data = (void *)&value};
+	int err = ask(ifname, SIOCETHTOOL, &ifr);
+
+	value.cmd = ETHTOOL_GFLAGS;
+	err = err ? err : ask(ifname, SIOCETHTOOL, &ifr);
+	value.cmd = ETHTOOL_SFLAGS;
+	value.data &= ~ETH_FLAG_TXVLAN;
+	return err ? err : ask(ifname, SIOCETHTOOL, &ifr);
+}

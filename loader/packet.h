@@ -42,6 +42,7 @@ struct xdivert_packet {
 	uint32_t flags; /* XDIVERT_PACKET_ */
 	uint32_t state; /* enum packet_state */
 	bool diverted;	/* and not yet decided */
+	bool summed;	/* received with its checksums complete */
 	struct xdivert_metadata meta;
 	struct origin origin;
 	struct request request;

@@ -18,8 +18,10 @@
 
 #include "error.h"
 #include "live.h"
+#include "pair.h"
 #include "pool.h"
 #include "queue.h"
+#include "tap.h"
 
 #define RING	   2048
 #define QUEUES_MAX 128
@@ -37,6 +39,7 @@ struct queue {
 	uint32_t lent;	 /* frames that the kernel has */
 	bool open;	 /* to the hook */
 	bool wanted;
+	bool tap; /* at the far end of ours, not at an interface */
 };
 
 struct queues {
@@ -49,6 +52,7 @@ struct queues {
 	struct queue *queue[QUEUES_MAX];
 	unsigned int count;
 	unsigned int next; /* to receive from: every queue gets its turn */
+	struct tap *tap;   /* if an interface has the TC hook */
 	int epoll;
 	bool starved; /* some queue has less than half its share */
 	uint16_t lent_to[XDV_FRAMES]; /* row + 1 of the queue, 0: ours */
@@ -169,6 +173,7 @@ static int open_queue(struct queues *q, struct queue *queue)
 	occupancy->produced = 0;
 	occupancy->lost = 0;
 	occupancy->consumed = 0;
+	occupancy->left = occupancy->entered;
 	occupancy->serial = queue->serial;
 	rc = bpf_map_update_elem(q->s->xsks, &queue->row, &fd, BPF_ANY);
 	if (!rc && epoll_ctl(q->epoll, EPOLL_CTL_ADD, fd, &event))
@@ -177,26 +182,21 @@ static int open_queue(struct queues *q, struct queue *queue)
 	return rc;
 }
 
-static int serve(struct queues *q, const struct xdv_iface *iface, __u32 id)
+/* Open a queue like model, at receive queue id of an interface. */
+static int serve(struct queues *q, const struct queue *model,
+		 const char *ifname, __u32 id, __u32 xdp_flags)
 {
-	char ifname[IF_NAMESIZE];
 	struct queue *queue;
 	int rc;
 
-	if (!if_indextoname(iface->ifindex, ifname))
-		return -errno;
 	if (q->count == QUEUES_MAX)
 		return -ENOSPC;
-	queue = calloc(1, sizeof(*queue));
+	queue = malloc(sizeof(*queue));
 	if (!queue)
 		return -ENOMEM;
-	queue->ifindex = iface->ifindex;
-	queue->serial = iface->serial;
-	queue->row = iface->slot * XDV_MAX_QUEUES + id;
+	*queue = *model;
 	queue->wanted = true;
-	rc = open_socket(q, queue, ifname, id,
-			 iface->mode == XDV_MODE_NATIVE ? XDP_FLAGS_DRV_MODE
-							: XDP_FLAGS_SKB_MODE);
+	rc = open_socket(q, queue, ifname, id, xdp_flags);
 	if (rc) {
 		free(queue);
 		return rc;
@@ -207,6 +207,23 @@ static int serve(struct queues *q, const struct xdv_iface *iface, __u32 id)
 	else
 		q->queue[q->count++] = queue;
 	return rc;
+}
+
+static int serve_iface(struct queues *q, const struct xdv_iface *iface,
+		       __u32 id)
+{
+	struct queue model = {
+		.ifindex = iface->ifindex,
+		.serial = iface->serial,
+		.row = iface->slot * XDV_MAX_QUEUES + id,
+	};
+	char ifname[IF_NAMESIZE];
+
+	if (!if_indextoname(iface->ifindex, ifname))
+		return -errno;
+	return serve(q, &model, ifname, id,
+		     iface->mode == XDV_MODE_NATIVE ? XDP_FLAGS_DRV_MODE
+						    : XDP_FLAGS_SKB_MODE);
 }
 
 static struct queue *find_queue(const struct queues *q, uint32_t row)
@@ -234,11 +251,33 @@ static int serve_all(struct queues *q, const struct xdv_iface *iface)
 			continue;
 		queue = find_queue(q, row);
 		if (!queue)
-			one = serve(q, iface, id);
+			one = serve_iface(q, iface, id);
 		else
 			one = queue->wanted ? 0 : -EBUSY;
 		rc = rc ? rc : one;
 	}
+	return rc;
+}
+
+/* The tap that interfaces with the TC hook share. */
+static int serve_tap(struct queues *q)
+{
+	struct queue model = {.tap = true}, *queue;
+	int rc = 0;
+
+	if (!q->tap)
+		rc = tap_open(&q->tap, q->h->x, q->h->share, q->h->shares);
+	if (rc)
+		return rc;
+	model.row = tap_row(q->tap);
+	queue = find_queue(q, model.row);
+	if (queue)
+		return queue->wanted ? 0 : -EBUSY;
+	rc = tap_enter(q->tap);
+	if (rc)
+		return rc;
+	rc = serve(q, &model, PAIR_FAR, 0, XDP_FLAGS_DRV_MODE);
+	tap_leave(q->tap);
 	return rc;
 }
 
@@ -300,16 +339,47 @@ static bool hoards(const struct queues *q, struct queue *queue)
 	return q->starved && queue->lent > share_of(q) + SLACK && empty(queue);
 }
 
+/* Does an interface have the TC hook? */
+static bool tap_needed(const struct queues *q)
+{
+	__u32 key, *previous = NULL;
+	struct xdv_iface iface;
+
+	while (!bpf_map_get_next_key(q->s->ifaces, previous, &key)) {
+		previous = &key;
+		if (!bpf_map_lookup_elem(q->s->ifaces, &key, &iface) &&
+		    iface.hook == XDV_HOOK_TC)
+			return true;
+	}
+	return false;
+}
+
 /* Does the interface that this queue was opened for still have its slot? */
 static bool wanted(const struct queues *q, struct queue *queue)
 {
 	__u32 ifindex = queue->ifindex;
 	struct xdv_iface iface;
 
-	return queue->open && !hoards(q, queue) &&
-	       !bpf_map_lookup_elem(q->s->ifaces, &ifindex, &iface) &&
+	if (!queue->open || hoards(q, queue))
+		return false;
+	if (queue->tap)
+		return tap_alive(q->tap) && tap_needed(q);
+	return !bpf_map_lookup_elem(q->s->ifaces, &ifindex, &iface) &&
 	       iface.serial == queue->serial &&
 	       iface.slot == queue->row / XDV_MAX_QUEUES;
+}
+
+/* One that somebody deleted is replaced. */
+static int update_tap(struct queues *q)
+{
+	bool needed = tap_needed(q);
+
+	if (q->tap && !find_queue(q, tap_row(q->tap)) &&
+	    !(needed && tap_alive(q->tap))) {
+		tap_close(q->tap);
+		q->tap = NULL;
+	}
+	return needed ? serve_tap(q) : 0;
 }
 
 int queues_update(struct queues *q)
@@ -333,6 +403,11 @@ int queues_update(struct queues *q)
 		rc = error_set(one, "%s: cannot open an AF_XDP socket: %s",
 			       iface.name, strerror(-one));
 	}
+	one = update_tap(q);
+	if (one)
+		rc = error_set(one,
+			       "cannot make the devices of the TC hook: %s",
+			       strerror(-one));
 	/* All are open: each gets its share. */
 	queues_refill(q);
 	return rc;
@@ -358,6 +433,7 @@ void queues_destroy(struct queues *q)
 		return;
 	while (q->count)
 		close_queue(q, q->queue[--q->count]);
+	tap_close(q->tap);
 	if (q->anchor.xsk)
 		xsk_socket__delete(q->anchor.xsk);
 	if (q->umem)
@@ -433,6 +509,7 @@ static struct xdivert_packet *take(struct queues *q, struct queue *queue,
 
 	p->state = PACKET_OURS;
 	p->diverted = true;
+	p->summed = queue->tap;
 	p->data = start + meta->l3_offset;
 	p->len = desc->len - meta->l3_offset;
 	p->flags =

@@ -457,17 +457,23 @@ static bool names_interfaces(const struct xdivert *s)
 	return named;
 }
 
-void rules_refresh(struct xdivert *s)
+int rules_rebuild(struct xdivert *s)
 {
 	struct change c = {.n = 0};
+	int rc = begin(s, &c);
 
-	if (!names_interfaces(s))
-		return;
-	if (!begin(s, &c)) {
+	if (!rc) {
 		keep_all(&c, NULL);
-		change(s, &c);
+		rc = change(s, &c);
 	}
 	end(&c);
+	return rc;
+}
+
+void rules_refresh(struct xdivert *s)
+{
+	if (names_interfaces(s))
+		rules_rebuild(s);
 }
 
 int xdivert_rule_add(struct xdivert *x, struct xdv_rule *rule)

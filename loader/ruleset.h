@@ -11,6 +11,8 @@ int rule_check_name(const char *name);
 /* All of the rest under state_lock(). */
 
 int rules_flush(struct xdivert *s);
+/* Make their programs anew: a hook came into use. */
+int rules_rebuild(struct xdivert *s);
 /* Interfaces came or went: rules that name one may mean another now. */
 void rules_refresh(struct xdivert *s);
 

@@ -211,7 +211,7 @@ static void look_up(struct xdivert_injection *h, struct xdivert_packet *p)
 	    state == XDIVERT_PREVIOUSLY_INJECTED_BY_SELF)
 		__atomic_fetch_add(&h->x->shared->returned, 1,
 				   __ATOMIC_RELAXED);
-	if (!xdivert_parse(p->data, p->len, &headers))
+	if (!p->summed && !xdivert_parse(p->data, p->len, &headers))
 		csum_complete(p->data, p->len, &headers);
 }
 

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <sched.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +26,7 @@
 #include "error.h"
 #include "state.h"
 #include "stats.h"
+#include "tap.h"
 #include "xdp_ingress.skel.h"
 
 #define BPFFS		      "/sys/fs/bpf"
@@ -347,20 +349,54 @@ static int get(const struct xdivert *s, const char *name, int *fd)
 	return *fd < 0 ? -errno : 0;
 }
 
+/* Pinned as, and kept in. xdv_rules is pinned last: see pin_object(). */
+static const struct {
+	const char *name;
+	size_t fd;
+} maps[] = {
+	{"xdv_stats", offsetof(struct xdivert, stats)},
+	{"xdv_control", offsetof(struct xdivert, control)},
+	{"xdv_ifaces", offsetof(struct xdivert, ifaces)},
+	{"xdv_queues", offsetof(struct xdivert, queues)},
+	{"xdv_xsks", offsetof(struct xdivert, xsks)},
+	{"xdv_recent", offsetof(struct xdivert, recent)},
+	{"xdv_stages", offsetof(struct xdivert, stages)},
+	{"xdv_tc_stages", offsetof(struct xdivert, tc_stages)},
+	{"xdv_scratch", offsetof(struct xdivert, scratch)},
+	{"xdv_tapped", offsetof(struct xdivert, tapped)},
+	{"xdv_hits", offsetof(struct xdivert, hits)},
+	{"xdv_rules", offsetof(struct xdivert, rules)},
+};
+
+#define MAPS (sizeof(maps) / sizeof(*maps))
+
+static int *map_fd(const struct xdivert *s, size_t i)
+{
+	return (int *)((char *)s + maps[i].fd);
+}
+
 static int open_maps(struct xdivert *s)
 {
-	int err = get(s, "xdv_stats", &s->stats);
+	size_t i;
+	int err = 0;
 
-	err = err ? err : get(s, "xdv_control", &s->control);
-	err = err ? err : get(s, "xdv_ifaces", &s->ifaces);
-	err = err ? err : get(s, "xdv_queues", &s->queues);
-	err = err ? err : get(s, "xdv_xsks", &s->xsks);
-	err = err ? err : get(s, "xdv_recent", &s->recent);
-	err = err ? err : get(s, "xdv_stages", &s->stages);
-	err = err ? err : get(s, "xdv_tc_stages", &s->tc_stages);
-	err = err ? err : get(s, "xdv_scratch", &s->scratch);
-	err = err ? err : get(s, "xdv_hits", &s->hits);
-	return err ? err : get(s, "xdv_rules", &s->rules);
+	for (i = 0; i < MAPS && !err; i++)
+		err = get(s, maps[i].name, map_fd(s, i));
+	return err;
+}
+
+int state_share_maps(const struct xdivert *s, struct bpf_object *obj)
+{
+	struct bpf_map *map;
+	int err = 0;
+	size_t i;
+
+	for (i = 0; i < MAPS && !err; i++) {
+		map = bpf_object__find_map_by_name(obj, maps[i].name);
+		if (map)
+			err = bpf_map__reuse_fd(map, *map_fd(s, i));
+	}
+	return err;
 }
 
 static void *map_shared(int fd, size_t size)
@@ -388,31 +424,22 @@ static int create_if_missing(struct xdivert *s)
 static int map_maps(struct xdivert *s)
 {
 	s->shared = map_shared(s->control, sizeof(*s->shared));
-	s->occupancy = map_shared(s->queues, XDV_MAX_IFACES * XDV_MAX_QUEUES *
-						     sizeof(*s->occupancy));
+	s->occupancy = map_shared(s->queues, XDV_ROWS * sizeof(*s->occupancy));
 	return s->shared && s->occupancy ? 0 : -ENOMEM;
 }
 
 static void close_maps(struct xdivert *s)
 {
+	size_t i;
+
 	if (s->shared)
 		munmap(s->shared, sizeof(*s->shared));
 	if (s->occupancy)
-		munmap(s->occupancy,
-		       XDV_MAX_IFACES * XDV_MAX_QUEUES * sizeof(*s->occupancy));
+		munmap(s->occupancy, XDV_ROWS * sizeof(*s->occupancy));
 	s->shared = NULL;
 	s->occupancy = NULL;
-	close_fd(&s->stats);
-	close_fd(&s->control);
-	close_fd(&s->ifaces);
-	close_fd(&s->queues);
-	close_fd(&s->xsks);
-	close_fd(&s->recent);
-	close_fd(&s->stages);
-	close_fd(&s->tc_stages);
-	close_fd(&s->scratch);
-	close_fd(&s->hits);
-	close_fd(&s->rules);
+	for (i = 0; i < MAPS; i++)
+		close_fd(map_fd(s, i));
 	state_unlock(s);
 }
 
@@ -574,23 +601,13 @@ static int explain(const struct xdivert *s, int err)
 static struct xdivert *new_state(void)
 {
 	struct xdivert *s = calloc(1, sizeof(*s));
+	size_t i;
 
-	if (s)
-		*s = (struct xdivert){
-			.netns = -1,
-			.lock = -1,
-			.stats = -1,
-			.control = -1,
-			.ifaces = -1,
-			.queues = -1,
-			.xsks = -1,
-			.recent = -1,
-			.stages = -1,
-			.tc_stages = -1,
-			.scratch = -1,
-			.hits = -1,
-			.rules = -1,
-		};
+	if (!s)
+		return NULL;
+	s->netns = s->lock = -1;
+	for (i = 0; i < MAPS; i++)
+		*map_fd(s, i) = -1;
 	return s;
 }
 
@@ -677,6 +694,9 @@ unsigned int state_served(const struct xdivert *s,
 	const struct xdv_queue *row =
 		&s->occupancy[iface->slot * XDV_MAX_QUEUES];
 	unsigned int i, n = 0;
+
+	if (iface->hook == XDV_HOOK_TC)
+		return tap_served(s);
 
 	for (i = 0; i < iface->queues; i++)
 		/* The slot's last user may not have been given up yet. */

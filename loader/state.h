@@ -15,9 +15,9 @@ struct xdivert {
 	uint32_t id;	/* and its id */
 	int lock;	/* the folder, flocked exclusively; -1 if not */
 	int stats, control, ifaces, queues, xsks, recent, stages, tc_stages,
-		scratch, rules, hits;
+		scratch, tapped, rules, hits;
 	struct xdv_control *shared;  /* mapped */
-	struct xdv_queue *occupancy; /* mapped: XDV_MAX_IFACES * _QUEUES */
+	struct xdv_queue *occupancy; /* mapped: XDV_ROWS */
 };
 
 /* Held while attachments or rules change. */
@@ -40,6 +40,11 @@ void state_path(const struct xdivert *s, const char *name, char *path,
 const char *state_bpffs(char *path, size_t size);
 int state_pin(const struct xdivert *s, int fd, const char *name);
 void state_unpin(const struct xdivert *s, const char *name);
+
+struct bpf_object;
+
+/* Before it is loaded: its maps of our names are ours. -errno */
+int state_share_maps(const struct xdivert *s, struct bpf_object *obj);
 
 /* Zeroed row of xdv_stats for ifindex, if it has none yet. */
 int state_stats_row(const struct xdivert *s, uint32_t ifindex);

@@ -7,6 +7,7 @@
 
 #include "state.h"
 #include "stats.h"
+#include "tap.h"
 
 static void add(struct xdivert_stats *to, const struct xdv_stats *from)
 {
@@ -19,6 +20,21 @@ static void add(struct xdivert_stats *to, const struct xdv_stats *from)
 	to->failed += from->failed;
 }
 
+/* What went into a tap and never came out; while taps are at rest. */
+static void add_lost(struct xdivert_stats *to, const struct xdv_stats *values,
+		     int cpus)
+{
+	int64_t lost = 0;
+	int cpu;
+
+	for (cpu = 0; cpu < cpus; cpu++)
+		lost += values[cpu].tap_in - values[cpu].tap_out;
+	if (lost <= 0)
+		return;
+	to->seen += lost;
+	to->queue_dropped += lost;
+}
+
 /* The counters that nobody counts because others imply them. */
 static void derive(struct xdivert_stats *t)
 {
@@ -27,8 +43,8 @@ static void derive(struct xdivert_stats *t)
 	t->in_flight = t->injected - t->completed - t->failed;
 }
 
-int stats_read(const struct xdivert *s, struct xdivert_stats *total,
-	       struct xdivert_stats *row, int rows)
+static int read_once(const struct xdivert *s, struct xdivert_stats *total,
+		     struct xdivert_stats *row, int rows, bool at_rest)
 {
 	int cpus = libbpf_num_possible_cpus(), count = 0, cpu;
 	struct xdv_stats *values;
@@ -51,6 +67,10 @@ int stats_read(const struct xdivert *s, struct xdivert_stats *total,
 			add(&one, &values[cpu]);
 			add(total, &values[cpu]);
 		}
+		if (at_rest) {
+			add_lost(&one, values, cpus);
+			add_lost(total, values, cpus);
+		}
 		derive(&one);
 		/* Row 0 is shown only if somebody used it. */
 		if (row && count < rows && (key || one.injected || one.seen))
@@ -72,6 +92,20 @@ int stats_read(const struct xdivert *s, struct xdivert_stats *total,
 	/* Read while it moves, a packet may seem to leave before it came. */
 	total->held = held > 0 ? held : 0;
 	return count;
+}
+
+/* What is in a tap is not seen yet: neither lost nor diverted. */
+int stats_read(const struct xdivert *s, struct xdivert_stats *total,
+	       struct xdivert_stats *row, int rows)
+{
+	uint64_t before, after;
+	bool at_rest = tap_at_rest(s, &before);
+	int n = read_once(s, total, row, rows, at_rest);
+
+	tap_at_rest(s, &after);
+	return at_rest && before != after
+		       ? read_once(s, total, row, rows, false)
+		       : n;
 }
 
 int xdivert_stats_read(struct xdivert *x, struct xdivert_stats *total,

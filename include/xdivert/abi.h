@@ -22,10 +22,16 @@
 #endif
 
 /* Changes with every struct below: two versions do not share maps. */
-#define XDV_ABI 5
+#define XDV_ABI 6
 
 #define XDV_MAX_IFACES	 64
 #define XDV_MAX_QUEUES	 64 /* receive queues of one interface */
+/* The rows behind the interfaces': one a tap, which the TC hook feeds. */
+#define XDV_TAP_SLOT	 XDV_MAX_IFACES
+#define XDV_ROWS	 ((XDV_MAX_IFACES + 1) * XDV_MAX_QUEUES)
+#define XDV_TAPPED	 16384 /* packets in the taps at once, power of two */
+/* ns: what has not come out of a tap by then was lost in it */
+#define XDV_TRANSIT_MAX	 1000000000
 #define XDV_MAX_RULES	 512
 #define XDV_HITS	 4096 /* rows of hits; more than rules are kept */
 #define XDV_RULES_KEPT	 2048 /* in whatever state */
@@ -80,21 +86,31 @@ enum xdv_fail {
 	XDV_FAIL_CLOSED,
 };
 
+enum xdv_hook {
+	XDV_HOOK_XDP,
+	XDV_HOOK_TC,
+};
+
 enum xdv_mode {
-	XDV_MODE_NATIVE = 1,
+	XDV_MODE_NATIVE = 1, /* XDP */
 	XDV_MODE_GENERIC,
+	XDV_MODE_TCX, /* TC: a link, kernel 6.6 */
+	XDV_MODE_CLSACT,
 };
 
 /* xdv_ifaces: an attached interface, by ifindex. */
 struct xdv_iface {
 	__u64 serial; /* no two attachments share one */
 	__u32 ifindex;
-	__u32 slot; /* its rows in xdv_queues and xdv_xsks */
-	__u32 fail; /* enum xdv_fail */
-	__u32 mode; /* enum xdv_mode */
-	__u32 queues;
+	__u32 slot;	  /* its rows in xdv_queues and xdv_xsks */
+	__u32 fail;	  /* enum xdv_fail */
+	__u32 mode;	  /* enum xdv_mode */
+	__u32 queues;	  /* XDP; what the TC hook takes goes to the taps */
 	__u32 dispatcher; /* 1: attached through the libxdp dispatcher */
 	__u32 prog_id;
+	__u32 hook;	/* enum xdv_hook */
+	__u32 priority; /* CLSACT: of the filter */
+	__u32 handle;
 	char name[XDV_NAME_LEN];
 	__u8 mac[6]; /* what is not sent to it is not ours */
 	__u8 pad[2];
@@ -102,9 +118,17 @@ struct xdv_iface {
 
 /* xdv_queues: occupancy of one receive queue. Slot * XDV_MAX_QUEUES + queue. */
 struct xdv_queue {
-	__u64 produced; /* by the hook */
+	__u64 produced; /* into the socket, by XDP */
 	__u64 lost;	/* redirect refused afterwards */
-	__u64 pad0[6];
+	/* A tap's: what went into the tap, and how much of that came out of it
+	 * or was passed by what came behind.
+	 */
+	__u64 entered;
+	__u64 left;
+	__u64 last; /* when something went in */
+	__u64 seq;  /* the last that came out */
+	__u64 run;  /* how much of it */
+	__u64 pad0[1];
 	__u64 consumed; /* by the daemon; on its own cache line */
 	__u64 limit;
 	__u64 serial; /* of the attachment that the daemon serves here */
@@ -125,6 +149,11 @@ struct xdv_stats {
 	__u64 injected; /* this and the next two: towards this interface */
 	__u64 completed;
 	__u64 failed;
+	/* Through a tap, where a GSO packet becomes many. seen counts them as
+	 * they come out: the difference at rest was lost.
+	 */
+	__u64 tap_in;
+	__u64 tap_out;
 };
 
 /* xdv_control: one element, shared by everyone in the compartment. */
@@ -146,8 +175,12 @@ struct xdv_control {
 	__u32 daemon_pid;
 	__u32 bank; /* where the rules' chains are among the stages */
 	__u32 pad0;
-	__u8 mac[6]; /* source of frames injected into the receive path */
+	__u8 mac[6]; /* source of our own frames: to the stack, to a tap */
 	__u8 pad[2];
+	__u64 tapped;		   /* ever sent into a tap */
+	__u32 taps;		   /* of the daemon, a share of it has one */
+	__u32 tap[XDV_MAX_QUEUES]; /* its ifindex here, 0: none */
+	__u32 pad1;
 };
 
 /* A packet may be on its way to the daemon before and after its rule is in
@@ -158,6 +191,19 @@ enum xdv_rule_state {
 	XDV_RULE_STAGED, /* about to be */
 	XDV_RULE_RETIRED,
 };
+/* xdv_tapped: a packet in a tap, by its number. The number travels in the
+ * frame's destination address, which all segments of a GSO packet share.
+ */
+struct xdv_tapped {
+	__u64 seq;	/* its number; another: this one is gone */
+	__u64 position; /* in its tap: entered before it */
+	__u32 segments;
+	__u32 row;  /* of its tap in xdv_queues and xdv_xsks */
+	__u32 slot; /* of its rule in xdv_hits */
+	__u32 pad;
+	struct xdv_meta meta;
+};
+XDV_SIZE(struct xdv_tapped, 56);
 
 /* xdv_rules: a rule as it was given, by id. The id is never reused. */
 struct xdv_rule {
@@ -192,6 +238,8 @@ struct xdv_scratch {
 	__u32 want_layer; /* matched: required layer */
 	__u32 slot;	  /* matched: row in xdv_hits */
 	__u32 stage;	  /* the rules' program to come back to */
+	__u32 piece;	  /* TC: bytes of the longest segment, from IP on */
+	__u32 pieces;	  /* and how many */
 	/* The packet's first bytes with the VLAN tag that the device took out,
 	 * for xdv_tc_stages' tagged rules.
 	 */

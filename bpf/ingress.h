@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the XDP and the TC hook have in common: a packet is counted, the rules
+ * are asked, the FIB is asked, and the hook does what it alone can do. Three
+ * programs in a chain of tail calls, for each hook:
+ *
+ *   ingress -> rules (generated, loader/ruleset.c) -> divert
+ *
+ * Whatever goes wrong on the way leaves the packet to the kernel.
+ */
+#ifndef XDV_INGRESS_H
+#define XDV_INGRESS_H
+
+#include "hits.h"
+#include "maps.h"
+#include "parse.h"
+#include <asm-generic/errno.h>
+
+static __always_inline struct xdv_scratch *scratch(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&xdv_scratch, &zero);
+}
+
+/* A packet comes; NULL if it can only pass. */
+static __always_inline struct xdv_scratch *begin(__u32 iif, __u32 stage)
+{
+	struct xdv_scratch *s = scratch();
+	struct xdv_stats *stats = stats_of(iif);
+
+	if (!s || !stats)
+		return NULL;
+	stats->seen++;
+	s->iif = iif;
+	s->stage = stage;
+	s->fib_done = 0;
+	s->too_big = 0;
+	return s;
+}
+
+/* The kernel drops a packet whose IPv4 header does not add up. */
+static __always_inline bool ipv4_sum_good(const struct iphdr *ip, void *end)
+{
+	const __u16 *word = (const __u16 *)ip;
+	__u32 sum = 0;
+	int i;
+
+	for (i = 0; i < 30; i++) {
+		if (i >= ip->ihl * 2)
+			break;
+		if ((void *)(word + i + 1) > end)
+			return false;
+		sum += word[i];
+	}
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return sum == 0xffff;
+}
+
+/* Sources that no host forwards: this network, loopback, multicast. */
+static __always_inline bool martian(__be32 source)
+{
+	__u32 address = bpf_ntohl(source);
+
+	return address >> 24 == 0 || address >> 24 == 127 ||
+	       address >> 28 >= 14;
+}
+
+/* A sound IP header at l3, of a packet of which len bytes are there. */
+static __always_inline bool sound_ip(void *l3, void *end, __u32 len,
+				     struct route_key *key,
+				     struct bpf_fib_lookup *fib)
+{
+	if (route_key(l3, end, key, fib) || key->len > len)
+		return false;
+	return key->family != AF_INET ||
+	       (ipv4_sum_good(l3, end) && !martian(fib->ipv4_src));
+}
+
+static __always_inline bool type_fits(__be16 type, const struct route_key *key)
+{
+	return type == (key->family == AF_INET ? bpf_htons(ETH_P_IP)
+					       : bpf_htons(ETH_P_IPV6));
+}
+
+/* Kernels before 6.10 know nothing of marks here. */
+static __always_inline long look_up(void *ctx, struct bpf_fib_lookup *fib,
+				    __u32 iif, __u32 mark, __u32 len)
+{
+	long rc;
+
+	fib->ifindex = iif;
+	fib->tot_len = len;
+	if (mark) {
+		fib->mark = mark;
+		rc = bpf_fib_lookup(ctx, fib, sizeof(*fib),
+				    BPF_FIB_LOOKUP_MARK);
+		if (rc != -EINVAL)
+			return rc;
+	}
+	return bpf_fib_lookup(ctx, fib, sizeof(*fib), 0);
+}
+
+/* What the kernel would do with a packet (of which len bytes leave at a time),
+ * and where it would send it.
+ */
+static __always_inline __u32 layer_of(void *ctx, struct xdv_scratch *s,
+				      const struct route_key *key,
+				      struct bpf_fib_lookup *fib, __u32 mark,
+				      __u32 len)
+{
+	long rc = look_up(ctx, fib, s->iif, mark, len);
+
+	if (rc == BPF_FIB_LKUP_RET_FRAG_NEEDED) {
+		s->too_big = 1;
+		/* 0 would ask about the length of the sk_buff. */
+		rc = look_up(ctx, fib, s->iif, mark, 1);
+	}
+	if (rc == BPF_FIB_LKUP_RET_NOT_FWDED ||
+	    rc == BPF_FIB_LKUP_RET_FWD_DISABLED)
+		return XDV_LAYER_RECEIVE;
+	/* An unresolved neighbour does not make the packet any less ours. */
+	if (rc != BPF_FIB_LKUP_RET_SUCCESS && rc != BPF_FIB_LKUP_RET_NO_NEIGH)
+		return XDV_LAYER_NONE;
+	/* The kernel answers for hops that end here. */
+	if (key->ttl <= 1)
+		return XDV_LAYER_NONE;
+	s->oif = fib->ifindex;
+	return XDV_LAYER_FORWARD;
+}
+
+/* Is it the packet that the rule wants? If not, to the rules again: with
+ * fib_done set they check layer and egress themselves, so a packet comes back
+ * here at most once.
+ */
+static __always_inline bool wanted(struct xdv_scratch *s)
+{
+	return s->want_layer == s->layer &&
+	       (!s->want_oif || s->want_oif == s->oif);
+}
+
+/* Frames that we put into the receive path have this source. */
+static __always_inline bool injected_here(const struct ethhdr *eth, void *end)
+{
+	struct xdv_control *control;
+	__u32 zero = 0;
+
+	control = bpf_map_lookup_elem(&xdv_control, &zero);
+	if (!control || (void *)(eth + 1) > end)
+		return false;
+	return same_mac(eth->h_source, control->mac);
+}
+
+/* Nobody serves it: the interface's --fail decides. */
+static __always_inline int unserved(struct xdv_stats *stats,
+				    const struct xdv_iface *iface, int pass,
+				    int drop)
+{
+	stats->unserved++;
+	return iface->fail == XDV_FAIL_CLOSED ? drop : pass;
+}
+
+/* Has the daemon room for n more, when `coming` are on their way to it? */
+static __always_inline bool has_room(const struct xdv_queue *queue,
+				     __u64 coming, __u32 n)
+{
+	__s64 waiting =
+		queue->produced - queue->lost - queue->consumed + coming;
+
+	return waiting + n <= (__s64)queue->limit;
+}
+
+static __always_inline void fill_meta(struct xdv_meta *meta,
+				      const struct xdv_scratch *s)
+{
+	meta->timestamp = bpf_ktime_get_ns();
+	meta->rule = s->rule;
+	meta->iif = s->iif;
+	meta->oif = s->oif;
+	meta->l3_offset = ETH_HLEN;
+	meta->layer = s->layer;
+}
+
+#endif

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * A veth pair with its far end in a network namespace that nobody else can
+ * see and that this process alone keeps alive: when the process ends, however
+ * it ends, the kernel removes the namespace and with it both devices.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <libmnl/libmnl.h>
+#include <linux/if_link.h>
+#include <linux/rtnetlink.h>
+#include <linux/veth.h>
+
+#include "netlink.h"
+#include "pair.h"
+
+static void *new_netns(void *arg)
+{
+	int *fd = arg;
+
+	*fd = unshare(CLONE_NEWNET)
+		      ? -errno
+		      : open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+	return NULL;
+}
+
+/* The thread lives only as long as it takes; the descriptor keeps the rest. */
+static int make_netns(void)
+{
+	pthread_t thread;
+	int fd = -1, rc = pthread_create(&thread, NULL, new_netns, &fd);
+
+	if (rc)
+		return -rc;
+	pthread_join(thread, NULL);
+	return fd == -1 ? -errno : fd;
+}
+
+static void put_veth(struct nlmsghdr *nlh, const char *name, int netns)
+{
+	struct nlattr *info, *data, *peer;
+
+	mnl_attr_put_strz(nlh, IFLA_IFNAME, name);
+	info = mnl_attr_nest_start(nlh, IFLA_LINKINFO);
+	mnl_attr_put_strz(nlh, IFLA_INFO_KIND, "veth");
+	data = mnl_attr_nest_start(nlh, IFLA_INFO_DATA);
+	peer = mnl_attr_nest_start(nlh, VETH_INFO_PEER);
+	mnl_nlmsg_put_extra_header(nlh, sizeof(struct ifinfomsg));
+	mnl_attr_put_strz(nlh, IFLA_IFNAME, PAIR_FAR);
+	mnl_attr_put_u32(nlh, IFLA_NET_NS_FD, netns);
+	mnl_attr_nest_end(nlh, peer);
+	mnl_attr_nest_end(nlh, data);
+	mnl_attr_nest_end(nlh, info);
+}
+
+static int create_veth(const char *name, int netns)
+{
+	char buffer[MNL_SOCKET_BUFFER_SIZE];
+	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buffer);
+
+	nlh->nlmsg_type = RTM_NEWLINK;
+	nlh->nlmsg_flags =
+		NLM_F_REQUEST | NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK;
+	mnl_nlmsg_put_extra_header(nlh, sizeof(struct ifinfomsg));
+	put_veth(nlh, name, netns);
+	return netlink_request(nlh);
+}
+
+int pair_open(struct pair *pair)
+{
+	char name[IFNAMSIZ];
+	int rc, i;
+
+	pair->ifindex = 0;
+	pair->netns = make_netns();
+	if (pair->netns < 0)
+		return pair->netns;
+	for (i = 0; i < 64; i++) {
+		snprintf(name, sizeof(name), "xdv%d", i);
+		rc = create_veth(name, pair->netns);
+		if (rc != -EEXIST)
+			break;
+	}
+	if (!rc) {
+		pair->ifindex = if_nametoindex(name);
+		return 0;
+	}
+	close(pair->netns);
+	pair->netns = -1;
+	return rc;
+}
+
+static void delete_veth(int ifindex)
+{
+	char buffer[MNL_SOCKET_BUFFER_SIZE];
+	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buffer);
+	struct ifinfomsg *ifm;
+
+	nlh->nlmsg_type = RTM_DELLINK;
+	nlh->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
+	ifm = mnl_nlmsg_put_extra_header(nlh, sizeof(*ifm));
+	ifm->ifi_index = ifindex;
+	netlink_request(nlh);
+}
+
+void pair_close(struct pair *pair)
+{
+	/* Closing alone would do, but some time later. */
+	if (pair->ifindex > 0)
+		delete_veth(pair->ifindex);
+	if (pair->netns >= 0)
+		close(pair->netns);
+	pair->ifindex = 0;
+	pair->netns = -1;
+}

@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include <errno.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <bpf/bpf.h>
+#include <libmnl/libmnl.h>
+#include <linux/if_link.h>
+#include <linux/pkt_sched.h>
+#include <linux/rtnetlink.h>
+
+#include "netdev.h"
+#include "netlink.h"
+#include "pair.h"
+#include "tap.h"
+#include "xdp_tap.skel.h"
+
+struct tap {
+	struct xdivert *x;
+	struct pair pair;
+	struct xdp_tap *skel;
+	int link; /* of its program at the far end */
+	uint32_t index;
+};
+
+static uint64_t now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000ull + t.tv_nsec;
+}
+
+/* The kernel shall not talk on a device of ours. */
+static void keep_quiet(const char *ifname)
+{
+	char path[128];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/sys/net/ipv6/conf/%s/disable_ipv6",
+		 ifname);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	(void)!write(fd, "1", 1);
+	close(fd);
+}
+
+/*
+ * The far end's receive ring holds 256 frames, which a few GSO packets fill.
+ * Behind a qdisc the rest waits for room in it (kernel 6.16; older ones drop
+ * as they do without).
+ */
+static void queue_up(uint32_t ifindex)
+{
+	const struct tc_fifo_qopt options = {.limit = 1000};
+	char buffer[MNL_SOCKET_BUFFER_SIZE];
+	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buffer);
+	struct tcmsg *tcm;
+
+	nlh->nlmsg_type = RTM_NEWQDISC;
+	nlh->nlmsg_flags =
+		NLM_F_REQUEST | NLM_F_CREATE | NLM_F_REPLACE | NLM_F_ACK;
+	tcm = mnl_nlmsg_put_extra_header(nlh, sizeof(*tcm));
+	tcm->tcm_ifindex = ifindex;
+	tcm->tcm_parent = TC_H_ROOT;
+	mnl_attr_put_strz(nlh, TCA_KIND, "pfifo");
+	mnl_attr_put(nlh, TCA_OPTIONS, sizeof(options), &options);
+	netlink_request(nlh);
+}
+
+static int bring_up(const char *ifname)
+{
+	int rc = netdev_set_mtu(ifname, XDV_PACKET_MAX);
+
+	keep_quiet(ifname);
+	return rc ? rc : netdev_set_up(ifname);
+}
+
+int tap_enter(const struct tap *tap)
+{
+	return setns(tap->pair.netns, CLONE_NEWNET) ? -errno : 0;
+}
+
+void tap_leave(const struct tap *tap)
+{
+	setns(tap->x->netns, CLONE_NEWNET);
+}
+
+static int load(struct tap *tap)
+{
+	int rc;
+
+	tap->skel = xdp_tap__open();
+	if (!tap->skel)
+		return -errno;
+	rc = state_share_maps(tap->x, tap->skel->obj);
+	return rc ? rc : xdp_tap__load(tap->skel);
+}
+
+/* Like those of handles, the taps of several shares bear its number. */
+static void pin_name(const struct tap *tap, char *name, size_t size)
+{
+	if (tap->index)
+		snprintf(name, size, "xdv_tap_%u", tap->index);
+	else
+		snprintf(name, size, "xdv_tap");
+}
+
+static int pin(const struct tap *tap)
+{
+	char name[32];
+
+	pin_name(tap, name, sizeof(name));
+	return state_pin(tap->x, bpf_program__fd(tap->skel->progs.xdv_tap),
+			 name);
+}
+
+static void unpin(const struct tap *tap)
+{
+	char name[32];
+
+	pin_name(tap, name, sizeof(name));
+	state_unpin(tap->x, name);
+}
+
+/* XDP at the far end makes the kernel cut GSO packets at the near one. */
+static int open_far_end(struct tap *tap)
+{
+	LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = XDP_FLAGS_DRV_MODE);
+	int rc = tap_enter(tap);
+
+	if (rc)
+		return rc;
+	rc = bring_up(PAIR_FAR);
+	if (!rc) {
+		tap->link = bpf_link_create(
+			bpf_program__fd(tap->skel->progs.xdv_tap),
+			if_nametoindex(PAIR_FAR), BPF_XDP, &opts);
+		rc = tap->link < 0 ? tap->link : 0;
+	}
+	tap_leave(tap);
+	return rc;
+}
+
+/* Without these offloads the kernel completes checksums at the near end, and
+ * puts VLAN tags where they were.
+ */
+static int open_near_end(struct tap *tap)
+{
+	char name[IF_NAMESIZE];
+	int rc;
+
+	if (!if_indextoname(tap->pair.ifindex, name))
+		return -errno;
+	queue_up(tap->pair.ifindex);
+	rc = netdev_no_tx_offloads(name);
+	return rc ? rc : bring_up(name);
+}
+
+int tap_open(struct tap **result, struct xdivert *x, unsigned int share,
+	     unsigned int shares)
+{
+	struct tap *tap = calloc(1, sizeof(*tap));
+	uint32_t first = XDV_TAP_SLOT * XDV_MAX_QUEUES;
+	int rc;
+
+	if (!tap)
+		return -ENOMEM;
+	tap->x = x;
+	tap->link = tap->pair.netns = -1;
+	while (XDV_SHARE_OF(first + tap->index, shares) != share)
+		tap->index++;
+	rc = pair_open(&tap->pair);
+	rc = rc ? rc : load(tap);
+	rc = rc ? rc : open_far_end(tap);
+	rc = rc ? rc : open_near_end(tap);
+	rc = rc ? rc : pin(tap);
+	if (rc) {
+		tap_close(tap);
+		return rc;
+	}
+	__atomic_store_n(&x->shared->tap[tap->index], tap->pair.ifindex,
+			 __ATOMIC_RELEASE);
+	*result = tap;
+	return 0;
+}
+
+void tap_close(struct tap *tap)
+{
+	if (!tap)
+		return;
+	if (tap->pair.ifindex > 0) {
+		tap->x->shared->tap[tap->index] = 0;
+		unpin(tap);
+	}
+	if (tap->link >= 0)
+		close(tap->link);
+	pair_close(&tap->pair);
+	xdp_tap__destroy(tap->skel);
+	free(tap);
+}
+
+bool tap_alive(const struct tap *tap)
+{
+	char name[IF_NAMESIZE];
+
+	return if_indextoname(tap->pair.ifindex, name);
+}
+
+uint32_t tap_row(const struct tap *tap)
+{
+	return XDV_TAP_SLOT * XDV_MAX_QUEUES + tap->index;
+}
+
+unsigned int tap_count(const struct xdivert *x)
+{
+	return state_daemon_runs(x) && x->shared->taps ? x->shared->taps : 1;
+}
+
+unsigned int tap_served(const struct xdivert *x)
+{
+	const struct xdv_queue *row =
+		&x->occupancy[XDV_TAP_SLOT * XDV_MAX_QUEUES];
+	unsigned int i, n = 0;
+
+	for (i = 0; i < x->shared->taps; i++)
+		n += __atomic_load_n(&row[i].limit, __ATOMIC_ACQUIRE) != 0;
+	return n;
+}
+
+/* What has not come out a while after the last went in never will. */
+bool tap_at_rest(const struct xdivert *x, uint64_t *entered)
+{
+	const struct xdv_queue *row =
+		&x->occupancy[XDV_TAP_SLOT * XDV_MAX_QUEUES];
+	bool rest = true;
+	int i;
+
+	*entered = 0;
+	for (i = 0; i < XDV_MAX_QUEUES; i++) {
+		uint64_t in =
+			__atomic_load_n(&row[i].entered, __ATOMIC_ACQUIRE);
+
+		*entered += in;
+		if (in != row[i].left && now() - row[i].last < XDV_TRANSIT_MAX)
+			rest = false;
+	}
+	return rest;
+}

@@ -1,0 +1,329 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* What must hold of both hooks: each header shape, packets cut anywhere, every
+ * verdict.
+ */
+#include <string.h>
+
+#include <bpf/bpf.h>
+
+#include "hook_lab.h"
+#include "queue.h"
+
+/* Every one of them is matched by the rule's expression (which is empty): what
+ * decides is whether the kernel would forward it.
+ */
+static const struct {
+	const char *name;
+	const char *hex;
+	uint32_t pad_to;
+	enum verdict verdict;
+} shapes[] = {
+	{"IPv4", IP4("0020", "40", SERVER4) UDP, 0, DIVERTED},
+	{"IPv4, padded to 60 bytes", IP4("0020", "40", SERVER4) UDP, 60,
+	 DIVERTED},
+	{"IPv4, no neighbour yet", IP4("0020", "40", "0a000263") UDP, 0,
+	 DIVERTED},
+	{"IPv4, options",
+	 "0800 4600 0024 0000 0000 4011 0000 0a000102 0a000202 01010101" UDP, 0,
+	 DIVERTED},
+	{"IPv4, first fragment",
+	 "0800 4500 0020 0000 2000 4011 0000 0a000102 0a000202" UDP, 0,
+	 DIVERTED},
+	{"IPv4, later fragment",
+	 "0800 4500 0020 0000 0004 4011 0000 0a000102 0a000202" UDP, 0,
+	 DIVERTED},
+	{"IPv4, header alone", IP4("0014", "40", SERVER4), 0, DIVERTED},
+	{"IPv4, TTL 2", IP4("0020", "02", SERVER4) UDP, 0, DIVERTED},
+	{"IPv4, TTL 1", IP4("0020", "01", SERVER4) UDP, 0, PASSED},
+	{"IPv4, TTL 0", IP4("0020", "00", SERVER4) UDP, 0, PASSED},
+	{"IPv4, to this host", IP4("0020", "40", "0a000101") UDP, 0, PASSED},
+	{"IPv4, to this host's other side", IP4("0020", "40", "0a000201") UDP,
+	 0, PASSED},
+	{"IPv4, subnet broadcast", IP4("0020", "40", "0a0002ff") UDP, 0,
+	 PASSED},
+	{"IPv4, broadcast", IP4("0020", "40", "ffffffff") UDP, 0, PASSED},
+	{"IPv4, multicast", IP4("0020", "40", "e0000001") UDP, 0, PASSED},
+	{"IPv4, loopback", IP4("0020", "40", "7f000001") UDP, 0, PASSED},
+	{"IPv4, no route", IP4("0020", "40", "c0000201") UDP, 0, PASSED},
+	{"IPv4, blackhole", IP4("0020", "40", "0a000301") UDP, 0, PASSED},
+	{"IPv4, unreachable", IP4("0020", "40", "0a000401") UDP, 0, PASSED},
+	{"IPv4, prohibited", IP4("0020", "40", "0a000501") UDP, 0, PASSED},
+	{"IPv4, header length 16",
+	 "0800 4400 0020 0000 0000 4011 0000 0a000102 0a000202" UDP, 0, PASSED},
+	{"IPv4, total length below the header's",
+	 IP4("0013", "40", SERVER4) UDP, 0, PASSED},
+	{"IPv4, total length past the frame", IP4("0021", "40", SERVER4) UDP, 0,
+	 PASSED},
+	{"IPv4's EtherType, version 6",
+	 "0800 6500 0020 0000 0000 4011 0000 0a000102 0a000202" UDP, 0, PASSED},
+	{"IPv6's EtherType, version 4",
+	 "86dd 4500 0020 0000 0000 4011 0000 0a000102 0a000202" UDP, 60,
+	 PASSED},
+	{"IPv6", IP6("000c", "40", SERVER6) UDP, 0, DIVERTED},
+	{"IPv6, header alone",
+	 "86dd 60000000 0000 3b 40 fd000001000000000000000000000002 " SERVER6,
+	 0, DIVERTED},
+	{"IPv6, hop-by-hop",
+	 "86dd 60000000 0014 00 40 fd000001000000000000000000000002 " SERVER6
+	 " 11 00 0104 00000000" UDP,
+	 0, DIVERTED},
+	{"IPv6, fragment",
+	 "86dd 60000000 0014 2c 40 fd000001000000000000000000000002 " SERVER6
+	 " 11 00 0001 00000000" UDP,
+	 0, DIVERTED},
+	{"IPv6, hop limit 2", IP6("000c", "02", SERVER6) UDP, 0, DIVERTED},
+	{"IPv6, hop limit 1", IP6("000c", "01", SERVER6) UDP, 0, PASSED},
+	{"IPv6, to this host",
+	 IP6("000c", "40", "fd000001000000000000000000000001") UDP, 0, PASSED},
+	{"IPv6, no route",
+	 IP6("000c", "40", "20010db8000000000000000000000001") UDP, 0, PASSED},
+	{"IPv6, link-local",
+	 IP6("000c", "40", "fe800000000000000000000000000001") UDP, 0, PASSED},
+	{"IPv6, multicast",
+	 IP6("000c", "40", "ff020000000000000000000000000001") UDP, 0, PASSED},
+	{"IPv6, payload length past the frame", IP6("000d", "40", SERVER6) UDP,
+	 0, PASSED},
+	{"ARP", "0806 0001 0800 0604 0001 020000000002 0a000102", 60, PASSED},
+	{"VLAN", "8100 0005 " IP4("0020", "40", SERVER4) UDP, 0, PASSED},
+	{"LLDP", "88cc 0207 0400", 60, PASSED},
+	{"length instead of a type", "0020 4242 03", 60, PASSED},
+	{"Ethernet header alone", "0800", 0, PASSED},
+};
+
+static void test_shapes(void **state)
+{
+	struct xdivert_stats before, after;
+	struct xdv_meta meta;
+	struct frame f;
+	enum verdict verdict;
+	size_t i;
+
+	(void)state;
+	add_rule("all", "", "");
+	for (i = 0; i < ARRAY_SIZE(shapes); i++) {
+		print_message("%s\n", shapes[i].name);
+		from_hex(&f, shapes[i].hex, shapes[i].pad_to);
+		before = stats();
+		verdict = run(&f, &meta);
+		after = stats();
+		assert_int_equal(verdict, shapes[i].verdict);
+		assert_int_equal(after.seen, before.seen + !lab.refused);
+		assert_int_equal(after.matched - before.matched,
+				 verdict == DIVERTED);
+		if (verdict != DIVERTED)
+			continue;
+		assert_int_equal(meta.iif, lab.in);
+		assert_int_equal(meta.oif, lab.out);
+		assert_int_equal(meta.l3_offset, 14);
+		assert_true(meta.timestamp > 0);
+	}
+	flush_rules();
+}
+
+/* What is not sent to the interface's own address is not ours. */
+static void test_addresses(void **state)
+{
+	struct frame f;
+
+	(void)state;
+	add_rule("all", "", "");
+	from_hex(&f, shapes[0].hex, 0);
+	assert_int_equal(run(&f, NULL), DIVERTED);
+	f.data[5] ^= 1;
+	assert_int_equal(run(&f, NULL), PASSED);
+	f.data[5] ^= 1;
+	f.data[0] |= 1;
+	assert_int_equal(run(&f, NULL), PASSED);
+	memset(f.data, 0xff, 6);
+	assert_int_equal(run(&f, NULL), PASSED);
+	flush_rules();
+}
+
+/* The kernel drops these; so it shall. */
+static void test_bad_ipv4(void **state)
+{
+	static const uint8_t sources[] = {0, 127, 224, 240, 255};
+	struct frame f;
+	size_t i;
+
+	(void)state;
+	add_rule("all", "", "");
+	from_hex(&f, shapes[0].hex, 0);
+	f.data[24] ^= 0x40;
+	assert_int_equal(run(&f, NULL), PASSED);
+	for (i = 0; i < ARRAY_SIZE(sources); i++) {
+		from_hex(&f, shapes[0].hex, 0);
+		f.data[26] = sources[i];
+		set_sum(&f);
+		assert_int_equal(run(&f, NULL), PASSED);
+	}
+	/* With options too. */
+	from_hex(&f, shapes[3].hex, 0);
+	assert_int_equal(run(&f, NULL), DIVERTED);
+	f.data[34] ^= 1;
+	assert_int_equal(run(&f, NULL), PASSED);
+	flush_rules();
+}
+
+/* A frame cut short is never diverted: its IP length says that it is. */
+static void test_truncated(void **state)
+{
+	struct frame f;
+	uint32_t full;
+	size_t i;
+
+	(void)state;
+	add_rule("all", "", "");
+	for (i = 0; i < ARRAY_SIZE(shapes); i++) {
+		if (shapes[i].verdict != DIVERTED || shapes[i].pad_to)
+			continue;
+		from_hex(&f, shapes[i].hex, 0);
+		full = f.len;
+		for (f.len = 14; f.len < full; f.len++)
+			assert_int_equal(run(&f, NULL), PASSED);
+		assert_int_equal(run(&f, NULL), DIVERTED);
+	}
+	flush_rules();
+}
+
+static void test_rules(void **state)
+{
+	struct xdv_meta meta;
+	struct frame f;
+
+	(void)state;
+	from_hex(&f, shapes[0].hex, 0);
+	assert_int_equal(run(&f, NULL), PASSED);
+	add_rule("tcp", "tcp", "");
+	assert_int_equal(run(&f, NULL), PASSED);
+	add_rule("other-way", "udp", "in0");
+	assert_int_equal(run(&f, NULL), PASSED);
+	add_rule("this-way", "udp", "out0");
+	add_rule("too-late", "udp", "");
+	assert_int_equal(run(&f, &meta), DIVERTED);
+	assert_int_equal(meta.rule, lab.x->shared->next_rule - 1);
+	flush_rules();
+	assert_int_equal(run(&f, NULL), PASSED);
+}
+
+/* What we put into the receive path is not taken out again, whatever rule it
+ * matches and wherever it is going.
+ */
+static void test_injected(void **state)
+{
+	struct frame f;
+
+	(void)state;
+	add_rule("all", "", "");
+	from_hex(&f, shapes[0].hex, 0);
+	memcpy(f.data + 6, lab.x->shared->mac, 6);
+	assert_int_equal(run(&f, NULL), PASSED);
+	f.data[11] ^= 1;
+	assert_int_equal(run(&f, NULL), DIVERTED);
+	flush_rules();
+}
+
+/* Nobody serves the queue: the interface's --fail decides. */
+static void check_unserved(unsigned int fail, enum verdict verdict)
+{
+	struct xdivert_stats before, after;
+	struct xdv_meta meta;
+	struct frame f;
+
+	lab_detach();
+	assert_int_equal(queues_update(lab.h->q), 0);
+	lab_attach(fail);
+	add_rule("all", "", "");
+	from_hex(&f, shapes[0].hex, 0);
+	before = stats();
+	assert_int_equal(run(&f, &meta), verdict);
+	after = stats();
+	assert_int_equal(after.matched, before.matched + 1);
+	assert_int_equal(after.unserved, before.unserved + 1);
+	/* What no rule asks for passes all the same. */
+	from_hex(&f, "0806", 60);
+	assert_int_equal(run(&f, &meta), PASSED);
+	flush_rules();
+	from_hex(&f, shapes[0].hex, 0);
+	assert_int_equal(run(&f, &meta), PASSED);
+}
+
+static void test_unserved(void **state)
+{
+	(void)state;
+	check_unserved(XDV_FAIL_OPEN, PASSED);
+	check_unserved(XDV_FAIL_CLOSED, DROPPED);
+	lab_detach();
+	lab_attach(XDV_FAIL_OPEN);
+	lab_serve_again();
+}
+
+/* The test runner redirects nothing, so the queue seems to fill up. */
+static void test_full_queue(void **state)
+{
+	struct xdv_queue *queue = lab_queue();
+	struct frame f;
+	uint64_t n;
+
+	(void)state;
+	add_rule("all", "", "");
+	from_hex(&f, shapes[0].hex, 0);
+	assert_true(queue->limit > 0 && queue->limit < 10000);
+	for (n = queue->produced; n < queue->limit; n++)
+		assert_int_equal(run(&f, NULL), DIVERTED);
+	assert_int_equal(run(&f, NULL), PASSED);
+	queue->consumed++;
+	assert_int_equal(run(&f, NULL), DIVERTED);
+	assert_int_equal(run(&f, NULL), PASSED);
+	queue->consumed = queue->produced;
+	flush_rules();
+}
+
+static void test_sizes(void **state)
+{
+	struct xdivert_stats before, after;
+	struct frame f;
+
+	(void)state;
+	add_rule("all", "", "");
+	make_big(&f, 1500);
+	assert_int_equal(run(&f, NULL), DIVERTED);
+	/* The kernel fragments it or answers: it cannot be served. */
+	make_big(&f, 1501);
+	before = stats();
+	assert_int_equal(run(&f, NULL), PASSED);
+	after = stats();
+	assert_int_equal(after.unserved, before.unserved + 1);
+	make_big(&f, 1600);
+	assert_int_equal(run(&f, NULL), PASSED);
+	assert_int_equal(stats().unserved, after.unserved + 1);
+	sh("ip link set out0 mtu 9000");
+	make_big(&f, XDV_PACKET_MAX);
+	assert_int_equal(run(&f, NULL), DIVERTED);
+	/* More than a live frame holds. */
+	make_big(&f, XDV_PACKET_MAX + 1);
+	before = stats();
+	assert_int_equal(run(&f, NULL), PASSED);
+	after = stats();
+	assert_int_equal(after.unserved, before.unserved + 1);
+	flush_rules();
+}
+
+int run_hook_cases(const char *name, unsigned int hook)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_shapes),
+		cmocka_unit_test(test_addresses),
+		cmocka_unit_test(test_bad_ipv4),
+		cmocka_unit_test(test_truncated),
+		cmocka_unit_test(test_rules),
+		cmocka_unit_test(test_injected),
+		cmocka_unit_test(test_unserved),
+		cmocka_unit_test(test_full_queue),
+		cmocka_unit_test(test_sizes),
+	};
+
+	lab.hook = hook;
+	return cmocka_run_group_tests_name(name, tests, lab_set_up,
+					   lab_tear_down);
+}
