@@ -2,9 +2,9 @@
 # The benchmark: its generator, its sink and the peers.
 DEPS += iptables
 BENCH_DEPS := iperf3 dpdk-dev librte-meta-net
-BENCH_VARIANT := bench/no_completions.bpf.c bench/no_recent.c
+BENCH_VARIANT := bench/no_completions.bpf.c
 BENCH_BPF := $(filter-out $(BENCH_VARIANT),$(wildcard bench/*.bpf.c bench/peers/*.bpf.c))
-BENCH_C := $(filter-out $(BENCH_VARIANT) $(BENCH_BPF),$(wildcard bench/*.c bench/peers/*.c))
+BENCH_C := $(filter-out %.bpf.c,$(wildcard bench/*.c bench/peers/*.c))
 BENCH := $(BENCH_C:%.c=$(B)/%)
 BENCH_SKELS := $(BENCH_BPF:%.bpf.c=$(B)/%.skel.h)
 
@@ -23,13 +23,12 @@ $(B)/bench/%: bench/%.c $(BENCH_SKELS) $(wildcard bench/*.h bench/peers/*.h)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) -I$(@D) -o $@ $< $(LDFLAGS) $(LIB_LIBS)
 
-# xdivert once more, as it would be without completions.
+# xdivert once more, as it would be if nobody wanted completions.
 bench-no-completions:
-	$(Q)$(MAKE) --no-print-directory B=$(B)/no-completions NO_COMPLETIONS=1 \
-		LDFLAGS='-Wl,--wrap=bpf_map_update_elem' $(B)/no-completions/xdivert
+	@$(MAKE) --no-print-directory B=$(B)/no-completions \
+		CFLAGS='$(CFLAGS) -DXDV_NO_COMPLETIONS=1' $(B)/no-completions/xdivert
 
-ifdef NO_COMPLETIONS
-$(B)/xdivert: $(B)/bench/no_recent.o
+ifneq (,$(findstring XDV_NO_COMPLETIONS,$(CFLAGS)))
 $(B)/complete.bpf.o: bench/no_completions.bpf.c $(wildcard bpf/* include/xdivert/*.h)
 	$(call say,BPF,$@)
 	$(Q)mkdir -p $(@D)

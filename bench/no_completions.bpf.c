@@ -2,7 +2,7 @@
 /*
  * For the measurement of what completions cost: the tracing programs of
  * bpf/complete.bpf.c that never look at what a flush sent. User space then
- * finds each injection without a fate, and counts it as unknown.
+ * finds each injection without a fate, and just takes its packet back.
  */
 #include "handle.h"
 

@@ -91,7 +91,7 @@ TARGETS = [
     Target("tcp_xdp_redirect", "TCP: ours / kernel XDP redirect", .6, .3),
     Target("tcp_nfqueue", "TCP: ours / NFQUEUE without GSO", 2, 1.2),
     Target("tcp_tc_nfqueue", "TCP: ours through TC / NFQUEUE without GSO", 1),
-    Target("completions", "time without completions / with", .95),
+    Target("completions", "throughput with completions / without", .95),
     Target("rules_512", "time with 512 rules / with 1", 1.3, at_most=True),
     Target("unmatched", "unmatched traffic: ours / bare XDP_PASS", .9),
     Target("memory", "resident memory at a long flood's end / at its start",
@@ -125,6 +125,8 @@ def add_ratios(results):
                       f"scale.rules.{rules}")
     results.ratio("src_set", "scale.rules.1", "scale.src_set.100000")
     results.ratio("workers_2", "scale.workers.2", "scale.workers.1")
+    results.ratio("completions", "scale.completions.on",
+                  "scale.completions.off")
     results.ratio("memory", "soak.resident_end", "soak.resident_start")
     results.ratio("unmatched", "scale.unmatched.xdivert_xdp",
                   "scale.unmatched.xdp_pass")

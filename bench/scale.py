@@ -6,7 +6,7 @@ import shlex
 import tempfile
 
 from measure import flood, running
-from systems import Xdivert, XdpPass
+from systems import NoCompletions, Xdivert, XdpPass
 
 FLOWS = (1, 1000, 100000, 1000000)
 RULES = (1, 16, 128, 512)
@@ -73,6 +73,11 @@ def unmatched(run):
     run("scale.unmatched.xdp_pass", XdpPass("xdp_pass"))
 
 
+def completions(run):
+    run("scale.completions.on", Xdivert("completions_on"))
+    run("scale.completions.off", NoCompletions("completions_off"))
+
+
 def flows(run):
     """The daemon sees the first packets of a flow; the rest never leave the
     kernel."""
@@ -88,6 +93,7 @@ def workers(run):
 
 
 PARTS = {"rules": rules, "unmatched": unmatched, "flows": flows,
+         "completions": completions,
          "workers": workers}
 
 

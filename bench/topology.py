@@ -11,11 +11,15 @@ Nothing but the benchmark's frames moves: no IPv6, every neighbour is known.
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
 TOP = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TOP / "tests" / "net"))
+# Nobody else's daemon has to be of our version.
+OWN_PINS = pathlib.Path(f"/sys/fs/bpf/xdivert-{os.getpid()}")
+os.environ.setdefault("XDIVERT_PIN_DIR", str(OWN_PINS))
 from lab import Gateway, Host  # noqa: E402
 
 BUILD = TOP / "build" / "bench"
@@ -129,3 +133,5 @@ class Topology:
     def close(self):
         for host in self.hosts:
             host.delete()
+        if OWN_PINS.exists():
+            shutil.rmtree(OWN_PINS)

@@ -16,7 +16,8 @@ from lab import Wire
 
 BENCH = pathlib.Path(__file__).parents[2] / "bench"
 sys.path.insert(0, str(BENCH))
-from systems import Missing, by_name, compared, in_latency, in_tcp  # noqa: E402
+from systems import (Missing, NoCompletions, Xdivert, by_name,  # noqa: E402
+                     compared, in_latency, in_tcp)
 from topology import Topology  # noqa: E402
 
 SYSTEMS = {system.name for system in (*compared(), *in_latency(), *in_tcp())}
@@ -73,6 +74,24 @@ def test_every_system_edits_and_forwards(topology, name):
     try:
         forwards(topology, system, client, server, "10.0.1.2", "10.0.2.2")
         forwards(topology, system, server, client, "10.0.2.2", "10.0.1.2")
+    finally:
+        system.stop(topology)
+
+
+@pytest.mark.parametrize("system,knows", [
+    (Xdivert(), True), (NoCompletions("completions_off"), False)],
+    ids=lambda v: str(getattr(v, "name", v)))
+def test_completions_are_off_where_their_cost_is_measured(topology, system,
+                                                          knows):
+    system.start(topology)
+    try:
+        forwards(topology, system, (topology.generator, "gen0"),
+                 (topology.sink, "sink0"), "10.0.1.2", "10.0.2.2")
+        gateway = topology.gateway
+        stats = gateway.settled() if knows else gateway.stats()
+        assert stats["injected"] >= EACH * len(SIZES)
+        assert stats["completed"] == (stats["injected"] if knows else 0)
+        assert bool(gateway.completions()) == knows
     finally:
         system.stop(topology)
 
