@@ -14,6 +14,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import tempfile
 
 TOP = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TOP / "tests" / "net"))
@@ -36,7 +37,7 @@ class Process:
     def log(cls):
         """What programs complain of, for whoever looks for a reason."""
         if not cls.errors:
-            cls.errors = open(BUILD / "errors.log", "a+b")
+            cls.errors = tempfile.TemporaryFile()
         return cls.errors
 
     def __init__(self, host, cpu, words, ready="ready", stream="stdout"):
