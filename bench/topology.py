@@ -67,10 +67,13 @@ class Process:
         if self.process.poll() is None:
             self.process.terminate()
         try:
-            return self.process.communicate(timeout=20)[
-                self.stream is self.process.stderr]
+            self.process.wait(timeout=20)
+            return self.stream.read()
         finally:
             self.process.kill()
+            self.process.wait()
+            self.process.stdin.close()
+            self.stream.close()
 
 
 class Topology:
