@@ -161,6 +161,8 @@ XDIVERT_API int xdivert_rules_all(struct xdivert *x, struct xdv_rule **list);
  */
 XDIVERT_API int xdivert_rules_apply(struct xdivert *x,
 				    const struct xdv_rule *rules, int n);
+/* Read the address sets' files again. All or nothing. */
+XDIVERT_API int xdivert_rules_reload(struct xdivert *x);
 /* What a rule of xdivert_rules() matched so far. */
 XDIVERT_API int xdivert_rule_hits(struct xdivert *x,
 				  const struct xdv_rule *rule,

@@ -72,6 +72,8 @@ static cJSON *rule_json(const struct xdv_rule *r, const struct xdv_hits *hits)
 				: r->fragment == XDV_FRAGMENT_NONE ? "no"
 								   : "");
 	add_hits(o, hits);
+	cJSON_AddStringToObject(o, "src_set", r->src_set);
+	cJSON_AddStringToObject(o, "dst_set", r->dst_set);
 	actions = cJSON_AddArrayToObject(o, "do");
 	while ((line = strsep(&rest, "\n")))
 		if (*line)
@@ -226,6 +228,23 @@ static int flush(int argc, char **argv)
 	return rc;
 }
 
+static int reload(int argc, char **argv)
+{
+	struct xdivert *x;
+	int rc;
+
+	if (argc != 1)
+		return fail(EXIT_USAGE, "rule reload: '%s' is not an option",
+			    argv[1]);
+	rc = open_state(&x, false);
+	if (rc)
+		return rc;
+	if (xdivert_rules_reload(x))
+		rc = fail(1, "rule reload: %s", xdivert_error());
+	xdivert_close(x);
+	return rc;
+}
+
 int cmd_rule(int argc, char **argv)
 {
 	static const struct {
@@ -233,9 +252,13 @@ int cmd_rule(int argc, char **argv)
 		int (*run)(int argc, char **argv);
 		bool privileged;
 	} verbs[] = {
-		{"add", add, true},	    {"list", list, true},
-		{"del", del, true},	    {"flush", flush, true},
-		{"explain", explain, true}, {"test", cmd_rule_test, false},
+		{"add", add, true},
+		{"list", list, true},
+		{"del", del, true},
+		{"flush", flush, true},
+		{"explain", explain, true},
+		{"reload", reload, true},
+		{"test", cmd_rule_test, false},
 	};
 	size_t i;
 
@@ -246,5 +269,5 @@ int cmd_rule(int argc, char **argv)
 				       : verbs[i].run(argc - 1, argv + 1);
 	return fail(EXIT_USAGE,
 		    "rule: expected add NAME ..., list, del NAME, flush, "
-		    "explain NAME or test --pcap FILE");
+		    "reload, explain NAME or test --pcap FILE");
 }

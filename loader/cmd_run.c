@@ -73,14 +73,28 @@ static void stop(struct worker *workers, unsigned int n)
 			daemon_close(workers[i].daemon);
 }
 
+/* What the rules refer to; the workers see by themselves when rules change. */
+static void reload_sets(void)
+{
+	struct xdivert *x;
+
+	if (open_state(&x, false))
+		return;
+	if (xdivert_rules_reload(x))
+		fail(1, "%s; the rules stay as they are", xdivert_error());
+	xdivert_close(x);
+}
+
 static void wait_for_end(struct worker *workers, unsigned int n, sigset_t *set)
 {
 	unsigned int i;
 	int signal = 0;
 
-	while (!sigwait(set, &signal) && signal == SIGHUP)
+	while (!sigwait(set, &signal) && signal == SIGHUP) {
+		reload_sets();
 		for (i = 0; i < n; i++)
 			daemon_reload(workers[i].daemon);
+	}
 }
 
 static int run(unsigned int n)

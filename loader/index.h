@@ -12,6 +12,8 @@
 #include "filter.h"
 #include "paths.h"
 
+struct set;
+
 /* One rule on its way into a program. */
 struct candidate {
 	const struct xdv_rule *rule;
@@ -20,8 +22,8 @@ struct candidate {
 	struct bpf_program classic;
 	struct path *paths; /* NULL: it must be run */
 	int path_count;
-	int sets[4]; /* source v4, v6, destination v4, v6: maps, or -1 */
-	bool gone;   /* it names an interface that is not there */
+	const struct set *source, *destination; /* of addresses, or NULL */
+	bool gone; /* it names an interface that is not there */
 };
 
 /* What a match leaves for the hook's next stage. */

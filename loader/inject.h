@@ -62,7 +62,7 @@ struct xdivert_injection {
 	struct xdv_desc *descs; /* xdv_inflight */
 	uint16_t slots[XDV_INFLIGHT]; /* stack of those that are free */
 	uint32_t free_slots;
-	uint32_t finished; /* all before this position have a completion */
+	uint32_t finished;  /* all before this position have a completion */
 	uint32_t known[64]; /* ifindexes that surely have a stats row */
 	struct kick kick;
 

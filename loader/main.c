@@ -26,11 +26,13 @@ static const struct command {
 	/* Asks for privileges where it needs them. */
 	{"rule", cmd_rule, false,
 	 "add NAME --filter EXPR [--iif IFACE] [--oif IFACE] [--priority N]\n"
-	 "                       [--layer forward|receive] [--fragment yes|no] "
-	 "[--to IFACE]\n"
+	 "                       [--layer forward|receive] [--fragment "
+	 "yes|no]\n"
+	 "                       [--src-set FILE] [--dst-set FILE] [--to "
+	 "IFACE]\n"
 	 "                       [--do 'CALLOUT ARGS']...\n"
 	 "       xdivert rule list [--json | --format apply] | explain NAME | "
-	 "del NAME | flush\n"
+	 "del NAME | flush | reload\n"
 	 "       xdivert rule test --pcap FILE [--rules FILE] [--iif IFACE] "
 	 "[--oif IFACE]\n"
 	 "                       [--layer forward|receive] [--json]"},

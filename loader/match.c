@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "addrset.h"
 #include "error.h"
 #include "filter.h"
 #include "ruleset.h"
@@ -13,11 +14,13 @@ struct matcher_rule {
 	struct bpf_program classic;
 	int index; /* in the caller's array */
 	bool gone; /* asks for link headers where there are none */
+	struct addrset source, destination;
 };
 
 struct xdivert_matcher {
 	struct matcher_rule *rules;
 	int n;
+	int link_type;
 };
 
 static int by_order(const void *a, const void *b)
@@ -42,7 +45,10 @@ static int add(struct xdivert_matcher *m, const struct xdv_rule *rule,
 	to->gone = rc != 0;
 	to->rule = *rule;
 	to->index = m->n++;
-	return 0;
+	rc = *rule->src_set ? addrset_read(rule->src_set, &to->source) : 0;
+	if (!rc && *rule->dst_set)
+		rc = addrset_read(rule->dst_set, &to->destination);
+	return rc;
 }
 
 int xdivert_matcher_create(struct xdivert_matcher **matcher,
@@ -51,8 +57,10 @@ int xdivert_matcher_create(struct xdivert_matcher **matcher,
 	struct xdivert_matcher *m = calloc(1, sizeof(*m));
 	int i, rc = 0;
 
-	if (m)
+	if (m) {
+		m->link_type = link_type;
 		m->rules = calloc(n + 1, sizeof(*m->rules));
+	}
 	if (!m || !m->rules)
 		rc = error_set(-ENOMEM, "out of memory");
 	for (i = 0; i < n && !rc; i++)
@@ -66,7 +74,16 @@ int xdivert_matcher_create(struct xdivert_matcher **matcher,
 	return 0;
 }
 
-static bool matches(const struct matcher_rule *r,
+static bool in_sets(const struct matcher_rule *r, int link_type,
+		    const void *packet, uint32_t len)
+{
+	return (!*r->rule.src_set ||
+		addrset_matches(&r->source, true, link_type, packet, len)) &&
+	       (!*r->rule.dst_set || addrset_matches(&r->destination, false,
+						     link_type, packet, len));
+}
+
+static bool matches(const struct matcher_rule *r, int link_type,
 		    const struct xdivert_where *where,
 		    const struct pcap_pkthdr *header, const void *packet)
 {
@@ -78,7 +95,8 @@ static bool matches(const struct matcher_rule *r,
 		return false;
 	if (*r->rule.oif && strcmp(r->rule.oif, where->oif))
 		return false;
-	return pcap_offline_filter(&r->classic, header, packet) != 0;
+	return pcap_offline_filter(&r->classic, header, packet) &&
+	       in_sets(r, link_type, packet, header->caplen);
 }
 
 int xdivert_matcher_find(const struct xdivert_matcher *m,
@@ -89,7 +107,7 @@ int xdivert_matcher_find(const struct xdivert_matcher *m,
 	int i;
 
 	for (i = 0; i < m->n; i++)
-		if (matches(&m->rules[i], where, &header, packet))
+		if (matches(&m->rules[i], m->link_type, where, &header, packet))
 			return m->rules[i].index;
 	return -1;
 }
@@ -100,8 +118,11 @@ void xdivert_matcher_free(struct xdivert_matcher *m)
 
 	if (!m)
 		return;
-	for (i = 0; i < m->n; i++)
+	for (i = 0; i < m->n; i++) {
 		pcap_freecode(&m->rules[i].classic);
+		addrset_free(&m->rules[i].source);
+		addrset_free(&m->rules[i].destination);
+	}
 	free(m->rules);
 	free(m);
 }

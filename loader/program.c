@@ -18,6 +18,7 @@
 #include "error.h"
 #include "insn.h"
 #include "program.h"
+#include "set.h"
 
 #define SCRATCH(field) ((int)offsetof(struct xdv_scratch, field))
 /* Instructions of one program, to begin with. The verifier may want less. */
@@ -213,6 +214,21 @@ static int emit_filter(struct builder *b, const struct candidate *c,
 	return rc;
 }
 
+static int emit_set(struct builder *b, const struct set *set, bool source,
+		    struct skips *skips)
+{
+	int rc;
+
+	if (!set)
+		return 0;
+	emit_packet(b);
+	rc = set_emit(&b->is, set, source, b->v->link_type, b->v->view);
+	if (!rc)
+		emit_skip(&b->is, skips,
+			  INSN_JMP_IMM(BPF_JEQ, BPF_REG_0, 0, 0));
+	return rc;
+}
+
 /* Try a rule; on with the next if it does not match. */
 static int emit_rule(struct builder *b, const struct candidate *c)
 {
@@ -225,6 +241,8 @@ static int emit_rule(struct builder *b, const struct candidate *c)
 	emit_conditions(b, c, &skips);
 	emit_packet(b);
 	rc = emit_filter(b, c, &skips);
+	rc = rc ? rc : emit_set(b, c->source, true, &skips);
+	rc = rc ? rc : emit_set(b, c->destination, false, &skips);
 	if (rc)
 		return rc;
 	emit_match(b, c);

@@ -9,7 +9,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "addrset.h"
 #include "error.h"
 #include "filter.h"
 #include "ruleset.h"
@@ -45,6 +47,23 @@ static int copy(struct xdv_rule *rule, const struct option *o,
 				 value);
 	strcpy(to, value);
 	return 0;
+}
+
+/* The daemon, which reads it again, is at home elsewhere. */
+static int copy_path(struct xdv_rule *rule, const struct option *o,
+		     const char *value)
+{
+	char cwd[PATH_MAX], path[PATH_MAX];
+
+	if (!*value)
+		return error_set(-EINVAL, "expected %s after %s", o->wants,
+				 o->name);
+	if (*value == '/' || !getcwd(cwd, sizeof(cwd)))
+		return copy(rule, o, value);
+	if (snprintf(path, sizeof(path), "%s/%s", cwd, value) >=
+	    (int)sizeof(path))
+		return error_set(-EINVAL, "%s is too long", o->name);
+	return copy(rule, o, path);
 }
 
 static int add_action(struct xdv_rule *rule, const struct option *o,
@@ -134,6 +153,17 @@ static int check_action(const struct source *s, const char *value)
 	return rc;
 }
 
+static int check_set(const struct source *s, const char *value)
+{
+	struct addrset set;
+	int rc = addrset_read(value, &set);
+
+	(void)s;
+	if (!rc)
+		addrset_free(&set);
+	return rc;
+}
+
 #define FIELD(name)                                                            \
 	.offset = offsetof(struct xdv_rule, name),                             \
 	.size = sizeof(((struct xdv_rule *)0)->name)
@@ -149,6 +179,10 @@ static const struct option options[] = {
 	{"--priority", "a number", set_priority, NULL, 0, 0},
 	{"--layer", "forward or receive", set_layer, NULL, 0, 0},
 	{"--fragment", "yes or no", set_fragment, NULL, 0, 0},
+	{"--src-set", "a file of prefixes", copy_path, check_set,
+	 FIELD(src_set)},
+	{"--dst-set", "a file of prefixes", copy_path, check_set,
+	 FIELD(dst_set)},
 };
 #define OPTIONS (int)(sizeof(options) / sizeof(*options))
 
@@ -254,11 +288,10 @@ static int take_option(const struct source *s, const struct word *word, int n,
 	return rc ? rc : used;
 }
 
-/* A rule may be looked for by set alone. */
+/* Sets may do without a filter. */
 static bool complete(const struct xdv_rule *rule, unsigned int given)
 {
-	(void)rule;
-	return given & 1;
+	return given & 1 || *rule->src_set || *rule->dst_set;
 }
 
 static int parse(const struct source *s, const struct word *word, int n,
@@ -438,6 +471,8 @@ int xdivert_rule_format(const struct xdv_rule *rule, char *text, size_t size)
 		n += snprintf(LEFT, " --oif %s", rule->oif);
 	if (*rule->to)
 		n += snprintf(LEFT, " --to %s", rule->to);
+	n += print_text(LEFT, "--src-set", rule->src_set);
+	n += print_text(LEFT, "--dst-set", rule->dst_set);
 	while ((line = strsep(&rest, "\n")))
 		n += print_text(LEFT, "--do", line);
 #undef LEFT

@@ -27,6 +27,7 @@ struct change {
 	struct xdv_rule *old;
 	int olds;
 	bool reordered;
+	bool reload; /* address sets */
 };
 
 static uint64_t now(void)
@@ -266,7 +267,7 @@ static int change(struct xdivert *s, struct change *c)
 		qsort(c->rules, c->n, sizeof(*c->rules), by_priority);
 		/* The daemon must know a rule before a packet can match it. */
 		bump(s);
-		rc = ruleset_install(s, c->rules, c->n);
+		rc = ruleset_install(s, c->rules, c->n, c->reload);
 	}
 	if (rc)
 		forget_staged(s, c);
@@ -378,6 +379,8 @@ static bool same_rule(const struct xdv_rule *a, const struct xdv_rule *b)
 	       a->layer == b->layer && a->fragment == b->fragment &&
 	       !strcmp(a->iif, b->iif) && !strcmp(a->oif, b->oif) &&
 	       !strcmp(a->to, b->to) && !strcmp(a->filter, b->filter) &&
+	       !strcmp(a->src_set, b->src_set) &&
+	       !strcmp(a->dst_set, b->dst_set) &&
 	       !strcmp(a->actions, b->actions);
 }
 
@@ -405,7 +408,7 @@ static int take_over(struct change *c, const struct xdv_rule *rule, int order)
 
 static int apply(struct xdivert *s, const struct xdv_rule *rules, int n)
 {
-	struct change c = {.n = 0};
+	struct change c = {.reload = true};
 	int i, rc;
 
 	if (n > XDV_MAX_RULES)
@@ -474,6 +477,28 @@ void rules_refresh(struct xdivert *s)
 {
 	if (names_interfaces(s))
 		rules_rebuild(s);
+}
+
+static int reload(struct xdivert *s)
+{
+	struct change c = {.reload = true};
+	int rc = begin(s, &c);
+
+	if (!rc) {
+		keep_all(&c, NULL);
+		rc = change(s, &c);
+	}
+	end(&c);
+	return rc;
+}
+
+int xdivert_rules_reload(struct xdivert *x)
+{
+	int rc = state_lock(x);
+
+	rc = rc ? rc : reload(x);
+	state_unlock(x);
+	return rc;
 }
 
 int xdivert_rule_add(struct xdivert *x, struct xdv_rule *rule)

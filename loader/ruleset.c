@@ -18,6 +18,7 @@
 #include "error.h"
 #include "program.h"
 #include "ruleset.h"
+#include "set.h"
 
 /* The rules as one link type shows them. */
 struct compiled {
@@ -34,7 +35,34 @@ int ruleset_resolve(const char *name, uint32_t *ifindex)
 	return 0;
 }
 
-static int compile_rule(struct candidate *c, int link_type)
+/* The rules of a change, and what they refer to. */
+struct task {
+	struct xdivert *s;
+	const struct xdv_rule *rules;
+	int n;
+	bool reload;
+	struct sets sets;
+};
+
+static int find_sets(struct task *t, struct candidate *c)
+{
+	const struct xdv_rule *rule = c->rule;
+
+	if (*rule->src_set) {
+		c->source = sets_get(&t->sets, t->s, rule->src_set, t->reload);
+		if (!c->source)
+			return -EINVAL;
+	}
+	if (*rule->dst_set) {
+		c->destination =
+			sets_get(&t->sets, t->s, rule->dst_set, t->reload);
+		if (!c->destination)
+			return -EINVAL;
+	}
+	return 0;
+}
+
+static int compile_rule(struct task *t, struct candidate *c, int link_type)
 {
 	int rc;
 
@@ -49,6 +77,8 @@ static int compile_rule(struct candidate *c, int link_type)
 	c->gone = rc && link_type != DLT_EN10MB;
 	if (rc)
 		return c->gone ? 0 : rc;
+	if (*c->rule->src_set || *c->rule->dst_set)
+		return find_sets(t, c);
 	rc = paths_find(&c->classic, &c->paths);
 	if (rc >= 0)
 		c->path_count = rc;
@@ -69,19 +99,18 @@ static void compiled_free(struct compiled *c)
 	index_free(&c->index);
 }
 
-static int compile(struct compiled *c, const struct xdv_rule *rules, int n,
-		   int link_type)
+static int compile(struct task *t, struct compiled *c, int link_type)
 {
-	int i, rc = 0;
+	int i, n = t->n, rc = 0;
 
 	*c = (struct compiled){.list = calloc(n + 1, sizeof(*c->list))};
 	if (!c->list)
 		return error_set(-ENOMEM, "out of memory");
 	for (i = 0; i < n && !rc; i++) {
-		c->list[i].rule = &rules[i];
+		c->list[i].rule = &t->rules[i];
 		c->list[i].position = i;
 		c->n = i + 1;
-		rc = compile_rule(&c->list[i], link_type);
+		rc = compile_rule(t, &c->list[i], link_type);
 	}
 	if (rc)
 		return rc;
@@ -92,12 +121,12 @@ static int compile(struct compiled *c, const struct xdv_rule *rules, int n,
 }
 
 /* Load what each hook in use needs. */
-static int load_chains(const struct xdivert *s, struct chain *chain,
-		       const struct xdv_rule *rules, int n, int bank)
+static int load_chains(struct task *t, struct chain *chain, int bank)
 {
 	struct compiled ethernet = {0}, raw = {0};
+	const struct xdivert *s = t->s;
 	const struct variant *v;
-	int i, rc = compile(&ethernet, rules, n, DLT_EN10MB);
+	int i, rc = compile(t, &ethernet, DLT_EN10MB);
 	struct compiled *c;
 
 	for (i = 0; i < VARIANTS && !rc; i++) {
@@ -106,9 +135,9 @@ static int load_chains(const struct xdivert *s, struct chain *chain,
 			continue;
 		c = v->link_type == DLT_EN10MB ? &ethernet : &raw;
 		if (!c->list)
-			rc = compile(c, rules, n, v->link_type);
+			rc = compile(t, c, v->link_type);
 		rc = rc ? rc
-			: chain_load(&chain[i], s, v, bank, c->list, n,
+			: chain_load(&chain[i], s, v, bank, c->list, t->n,
 				     &c->index);
 	}
 	compiled_free(&ethernet);
@@ -165,17 +194,22 @@ static int install(struct xdivert *s, struct chain *chain, int bank)
 		  : 0;
 }
 
-int ruleset_install(struct xdivert *s, const struct xdv_rule *rules, int n)
+int ruleset_install(struct xdivert *s, const struct xdv_rule *rules, int n,
+		    bool reload)
 {
+	struct task task = {s, rules, n, reload, {0}};
 	int old = s->shared->bank & 1, new = 1 - old, i, rc;
 	struct chain chain[VARIANTS] = {0};
 
 	rc = empty_bank(s, new);
 	if (!rc && n)
-		rc = load_chains(s, chain, rules, n, new);
+		rc = load_chains(&task, chain, new);
 	rc = rc ? rc : install(s, chain, new);
-	if (!rc)
+	if (!rc) {
 		s->shared->bank = new;
+		sets_keep(&task.sets, s);
+	}
+	sets_close(&task.sets);
 	for (i = 0; i < VARIANTS; i++)
 		chain_close(&chain[i]);
 	/* What cannot be emptied now is before it is used again. */

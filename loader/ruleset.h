@@ -18,9 +18,11 @@ void rules_refresh(struct xdivert *s);
 
 /*
  * Have the hooks run these rules, which are in order, instead of those that
- * they run. All or nothing; 0 or -errno after error_set().
+ * they run. reload: read the files of address sets again. All or nothing; 0 or
+ * -errno after error_set().
  */
-int ruleset_install(struct xdivert *s, const struct xdv_rule *rules, int n);
+int ruleset_install(struct xdivert *s, const struct xdv_rule *rules, int n,
+		    bool reload);
 /* The interface a rule names must exist; none is ifindex 0. */
 int ruleset_resolve(const char *name, uint32_t *ifindex);
 

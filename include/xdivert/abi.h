@@ -42,6 +42,7 @@
 #define XDV_CHAIN_MAX	 14
 #define XDV_NAME_LEN	 32
 #define XDV_TEXT_LEN	 1024
+#define XDV_PATH_LEN	 256
 
 /* A UMEM frame is one element of xdv_umem. */
 #define XDV_FRAME_SIZE 4096
@@ -219,6 +220,8 @@ struct xdv_rule {
 	char iif[XDV_NAME_LEN];
 	char oif[XDV_NAME_LEN];
 	char to[XDV_NAME_LEN];
+	char src_set[XDV_PATH_LEN]; /* a file of prefixes, or "" */
+	char dst_set[XDV_PATH_LEN];
 	char filter[XDV_TEXT_LEN];
 	char actions[XDV_TEXT_LEN]; /* one --do a line */
 };

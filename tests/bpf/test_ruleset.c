@@ -306,7 +306,7 @@ static void check_set(int n, int odd, int step, unsigned int seed)
 	struct xdv_rule *rules = make_set(n, &seed, odd);
 	int hits;
 
-	if (ruleset_install(&lab, rules, n))
+	if (ruleset_install(&lab, rules, n, false))
 		fail_msg("%d rules: %s", n, xdivert_error());
 	hits = compare_all(rules, n, step, &seed);
 	print_message("%3d rules, %3d%% odd: %d of %d packets match\n", n, odd,
@@ -370,7 +370,7 @@ static void test_worst_sets(void **state)
 		make_rule(&rules[i], i, &seed, 0);
 		put_worst(rules[i].filter, sizeof(rules[i].filter), i);
 	}
-	if (ruleset_install(&lab, rules, XDV_MAX_RULES))
+	if (ruleset_install(&lab, rules, XDV_MAX_RULES, false))
 		fail_msg("%s", xdivert_error());
 	print_message("%d of %d match\n",
 		      compare_all(rules, XDV_MAX_RULES, PACKETS / 20, &seed),

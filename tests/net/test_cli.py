@@ -28,6 +28,7 @@ USAGE = [
     (["rule", "del"], "rule"),
     (["rule", "list", "--format", "xml"], "'xml'"),
     (["rule", "explain"], "one rule"),
+    (["rule", "reload", "x"], "'x'"),
     (["rule", "test"], "--pcap"),
     (["rule", "test", "--layer", "x"], "forward or receive"),
     (["apply"], "one file"),
@@ -101,7 +102,7 @@ def test_rule_list(lab):
         "name": "b", "id": 1, "priority": 7, "layer": "forward",
         "filter": "udp port 53",
         "iif": "g0", "oif": "g1", "to": "g1", "fragment": "",
-        "hits": 0, "bytes": 0, "last_hit": None,
+        "hits": 0, "bytes": 0, "last_hit": None, "src_set": "", "dst_set": "",
         "do": ["set ip.dscp 1", "replace 'a b' 'c d'"]}
     text = lab.gateway.xdivert("rule", "list").stdout
     assert text.splitlines()[1] == "a --priority 8 --filter 'tcp'"

@@ -308,3 +308,120 @@ def test_rules_change_under_traffic(lab, path, pads):
     assert stats["dropped"] == 0 and stats["failed"] == 0
     assert stats["unserved"] == 0
     assert stats["completed"] == stats["diverted"] >= len(got)
+
+
+def write_set(path, *prefixes):
+    path.write_text("# some\n" + "".join(f"{p}\n" for p in prefixes))
+    return path
+
+
+def test_sets(lab, path, tmp_path):
+    """Sources and destinations, IPv4 and IPv6, together with a filter."""
+    lab.gateway.xdivert("attach", "g0")
+    lab.gateway.daemon()
+    src = write_set(tmp_path / "src", "10.0.1.0/25", "fd00:1::2", "10.0.1.64/26",
+                    "192.0.2.1  # a host")
+    dst = write_set(tmp_path / "dst", "10.0.2.2", "fd00:9::/32")
+    lab.gateway.rule("both", "udp", "--src-set", src, "--dst-set", dst,
+                     "--do", "set ip.dscp 1")
+    lab.gateway.xdivert("rule", "add", "one", "--src-set", src, "--do",
+                        "set ip.dscp 2")
+    path.expect(udp("a-set-of-address"), udp("a-set-of-address", ttl=63, tos=4))
+    path.expect(udp("another-source!!", src="10.0.1.128"),
+                udp("another-source!!", src="10.0.1.128", ttl=63))
+    path.expect(udp6("IPv6-in-the-set!"),
+                udp6("IPv6-in-the-set!", hlim=63, tc=8))
+    path.expect(udp6("IPv6-not-in-set!", src="fd00:1::3"),
+                udp6("IPv6-not-in-set!", src="fd00:1::3", hlim=63))
+    rule = rules(lab)[1]
+    assert rule["src_set"] == str(src) and rule["filter"] == ""
+    text = lab.gateway.xdivert("rule", "list", "--format", "apply").stdout
+    apply_text(lab, text)
+    assert lab.gateway.xdivert("rule", "list", "--format",
+                               "apply").stdout == text
+
+
+@pytest.mark.parametrize("how", ["reload", "SIGHUP", "apply"])
+def test_sets_are_read_again(lab, path, tmp_path, how):
+    lab.gateway.xdivert("attach", "g0")
+    daemon = lab.gateway.daemon()
+    file = write_set(tmp_path / "set", "10.0.2.0/24")
+    apply_text(lab, f"r --dst-set {file} --do 'set ip.dscp 1'\n")
+    path.expect(udp("first-in-the-set"), udp("first-in-the-set", ttl=63, tos=4))
+
+    def again(text):
+        if how == "SIGHUP":
+            generation = lab.gateway.status()
+            daemon.process.send_signal(1)
+            return generation
+        if how == "reload":
+            return lab.gateway.xdivert("rule", "reload", check=False)
+        return apply_text(lab, text, check=False)
+
+    text = lab.gateway.xdivert("rule", "list", "--format", "apply").stdout
+    write_set(file, "10.0.2.0/24", "10.0.3.0/33")
+    done = again(text)
+    if how != "SIGHUP":
+        assert done.returncode == 1 and f"{file}:3: " in done.stderr
+    # What is wrong changes nothing, nor does a file that nobody reads.
+    path.expect(udp("still-in-the-set"), udp("still-in-the-set", ttl=63, tos=4))
+    write_set(file, "10.0.7.0/24")
+    lab.gateway.rule("other", "tcp", "--priority", "1")
+    path.expect(udp("it-is-not-reread"), udp("it-is-not-reread", ttl=63, tos=4))
+    again(lab.gateway.xdivert("rule", "list", "--format", "apply").stdout)
+
+    def passes():
+        path.send(udp("no-longer-in-set"))
+        frame = path.arrives(b"no-longer-in-set")
+        return frame and frame[15] == 0
+    wait_for(passes, what="the new set")
+    lab.gateway.xdivert("rule", "flush")
+    assert not [p for p in os.listdir(lab.gateway.pins())
+                if p.startswith("set")]
+
+
+def test_big_set(lab, path, tmp_path):
+    """100,000 prefixes load quickly, and the last of them counts."""
+    prefixes = [f"{10 + (i >> 16)}.{i >> 8 & 255}.{i & 255}.0/{24 + i % 4}"
+                for i in range(1 << 16, (1 << 16) + 80000)]
+    prefixes += [f"2001:db8:{i:x}::/48" for i in range(30000)]
+    file = write_set(tmp_path / "big", *prefixes, "10.0.2.2/32")
+    lab.gateway.xdivert("attach", "g0")
+    lab.gateway.daemon()
+    start = time.monotonic()
+    lab.gateway.xdivert("rule", "add", "big", "--dst-set", file, "--do",
+                        "set ip.dscp 1")
+    taken = time.monotonic() - start
+    print(f"{len(prefixes) + 1} prefixes: {taken:.2f} s")
+    assert taken < 20
+    path.expect(udp("in-a-big-set-yes"), udp("in-a-big-set-yes", ttl=63, tos=4))
+    start = time.monotonic()
+    lab.gateway.rule("more", "tcp")
+    assert time.monotonic() - start < taken
+
+
+def test_sets_offline(tmp_path):
+    file = write_set(tmp_path / "set", "10.0.2.0/30", "fd00:2::/64")
+    (tmp_path / "rules").write_text(f"s --filter udp --dst-set {file}\n")
+    wrpcap(str(tmp_path / "some.pcap"), frames())
+    done = subprocess.run([XDIVERT, "rule", "test", "--rules",
+                           tmp_path / "rules", "--pcap",
+                           tmp_path / "some.pcap"], text=True,
+                          capture_output=True, check=True)
+    assert done.stdout == "1\ts\n2\t-\n3\ts\n4\t-\n5\ts\n"
+
+
+SET_ERRORS = ["10.0.0.0/33", "10.0.0.1/8", "10.0.0", "fd00::/129", "fd00::1/64",
+              "10.0.0.0/", "10.0.0.0/x", "1.2.3.4 5.6.7.8", "x" * 300]
+
+
+@pytest.mark.parametrize("line", SET_ERRORS, ids=lambda v: v[:20])
+def test_bad_sets(tmp_path, line):
+    file = write_set(tmp_path / "set", "10.0.0.0/8", line)
+    (tmp_path / "rules").write_text(f"a --filter ip\ns --src-set {file}\n")
+    done = subprocess.run([XDIVERT, "rule", "test", "--rules",
+                           tmp_path / "rules", "--pcap", "/dev/null"],
+                          text=True, capture_output=True, check=False)
+    assert done.returncode == 1
+    assert f"rules:2:13: expected a file of prefixes after --src-set: " \
+        f"{file}:3: expected an IPv4 or IPv6 prefix" in done.stderr
