@@ -105,7 +105,7 @@ $(COMPARE): tests/bpf/traffic.c tests/bpf/traffic.h
 
 # And so do those of the hooks.
 HOOKS := $(B)/tests/bpf/test_hook $(B)/tests/bpf/test_tc
-$(HOOKS): EXTRA = tests/bpf/hook_lab.c tests/bpf/hook_cases.c
+$(HOOKS): EXTRA = tests/bpf/hook_lab.c tests/bpf/hook_cases.c tests/bpf/hook_flows.c
 $(HOOKS): $(wildcard tests/bpf/hook_*)
 
 $(B)/tests/%: tests/%.c $(LIB_OBJ)

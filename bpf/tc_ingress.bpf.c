@@ -5,14 +5,13 @@
  * (bpf/xdp_tap.bpf.c). On the way the kernel cuts GSO packets into segments and
  * completes checksums.
  */
+#include "flow.h"
 #include "ingress.h"
 
 #define TC_ACT_UNSPEC (-1)
 #define TC_ACT_SHOT   2
 #define PACKET_HOST   0
 #define VLAN_VID_MASK 0xfff
-#define IPPROTO_TCP   6
-#define IPPROTO_UDP   17
 #define IP_HEADER_MAX 60
 
 struct {
@@ -33,6 +32,20 @@ static __always_inline void show_tag(struct __sk_buff *skb,
 		bpf_skb_load_bytes(skb, 12, s->head + 16, 2);
 }
 
+/* What is sent to somebody else is not ours to drop. */
+static __always_inline __u32 flow_of(struct __sk_buff *skb, __u32 link)
+{
+	void *data = (void *)(long)skb->data;
+	__u32 verdict = flow_verdict(data + link, (void *)(long)skb->data_end,
+				     skb->protocol, skb->len);
+
+	if (verdict == XDV_FLOW_DROP && skb->pkt_type != PACKET_HOST)
+		return XDV_FLOW_NONE;
+	if (verdict)
+		count_flow(skb->ifindex, verdict);
+	return verdict;
+}
+
 SEC("tc")
 int xdv_tc_ingress(struct __sk_buff *skb)
 {
@@ -40,8 +53,13 @@ int xdv_tc_ingress(struct __sk_buff *skb)
 		skb->vlan_present ? XDV_STAGE_RULES_TAGGED : XDV_STAGE_RULES;
 	struct xdv_scratch *s = begin(skb->ifindex, stage);
 
+	__u32 verdict;
+
 	if (!s)
 		return TC_ACT_UNSPEC;
+	verdict = flow_of(skb, ETH_HLEN);
+	if (verdict)
+		return verdict == XDV_FLOW_DROP ? TC_ACT_SHOT : TC_ACT_UNSPEC;
 	if (stage == XDV_STAGE_RULES_TAGGED)
 		show_tag(skb, s);
 	bpf_tail_call(skb, &xdv_tc_stages, stage);
@@ -52,8 +70,14 @@ int xdv_tc_ingress(struct __sk_buff *skb)
 SEC("tc")
 int xdv_tc_raw(struct __sk_buff *skb)
 {
-	if (begin(skb->ifindex, XDV_STAGE_RULES_RAW))
-		bpf_tail_call(skb, &xdv_tc_stages, XDV_STAGE_RULES_RAW);
+	__u32 verdict;
+
+	if (!begin(skb->ifindex, XDV_STAGE_RULES_RAW))
+		return TC_ACT_UNSPEC;
+	verdict = flow_of(skb, 0);
+	if (verdict)
+		return verdict == XDV_FLOW_DROP ? TC_ACT_SHOT : TC_ACT_UNSPEC;
+	bpf_tail_call(skb, &xdv_tc_stages, XDV_STAGE_RULES_RAW);
 	return TC_ACT_UNSPEC;
 }
 

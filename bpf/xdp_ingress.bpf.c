@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* The XDP hook: what the rules flag goes to the AF_XDP socket of its queue. */
+#include "flow.h"
 #include "ingress.h"
 
 struct {
@@ -28,11 +29,37 @@ struct {
 	__type(value, struct xdv_rule);
 } xdv_rules SEC(".maps");
 
+/* What is sent to somebody else is not ours to drop. */
+static __always_inline __u32 flow_of(struct xdp_md *ctx)
+{
+	void *end = (void *)(long)ctx->data_end;
+	struct ethhdr *eth = (void *)(long)ctx->data;
+	__u32 iif = ctx->ingress_ifindex, verdict;
+	struct xdv_iface *iface;
+
+	if ((void *)(eth + 1) > end)
+		return XDV_FLOW_NONE;
+	verdict = flow_verdict(eth + 1, end, eth->h_proto, end - (void *)eth);
+	if (verdict != XDV_FLOW_DROP)
+		return verdict;
+	iface = bpf_map_lookup_elem(&xdv_ifaces, &iif);
+	return iface && same_mac(eth->h_dest, iface->mac) ? verdict
+							  : XDV_FLOW_NONE;
+}
+
 SEC("xdp")
 int xdv_xdp_ingress(struct xdp_md *ctx)
 {
-	if (begin(ctx->ingress_ifindex, XDV_STAGE_RULES))
-		bpf_tail_call(ctx, &xdv_stages, XDV_STAGE_RULES);
+	__u32 verdict;
+
+	if (!begin(ctx->ingress_ifindex, XDV_STAGE_RULES))
+		return XDP_PASS;
+	verdict = flow_of(ctx);
+	if (verdict) {
+		count_flow(ctx->ingress_ifindex, verdict);
+		return verdict == XDV_FLOW_DROP ? XDP_DROP : XDP_PASS;
+	}
+	bpf_tail_call(ctx, &xdv_stages, XDV_STAGE_RULES);
 	return XDP_PASS;
 }
 

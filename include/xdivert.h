@@ -227,6 +227,7 @@ struct xdivert_stats {
 	uint32_t ifindex; /* 0: the total */
 	uint64_t seen, unmatched, matched;
 	uint64_t diverted, unserved, queue_dropped;
+	uint64_t flow_passed, flow_dropped; /* part of unmatched */
 	uint64_t injected, completed, failed, in_flight;
 	/* The total's only. abandoned is part of dropped: lost with a daemon
 	 * that died. returned is part of diverted: seen again after injection.
@@ -477,6 +478,49 @@ XDIVERT_API int xdivert_receive(struct xdivert_injection *h,
 /* Inject a packet where it was going: XDIVERT_INJECT, for those who pull. */
 XDIVERT_API int xdivert_inject_onward(struct xdivert_injection *h,
 				      struct xdivert_packet *packet);
+
+/* ---- flows -------------------------------------------------------------- */
+
+/*
+ * A TCP or UDP connection, both directions of it, can be decided: the hook
+ * then passes or drops its packets by itself, and neither asks the rules nor
+ * hands them to anybody. They count as unmatched, and as flow_passed or
+ * flow_dropped.
+ */
+struct xdivert_flow_opts {
+	size_t sz;	      /* sizeof(this) */
+	unsigned int verdict; /* XDV_FLOW_PASS or XDV_FLOW_DROP */
+	unsigned int timeout; /* s without a packet that end it; 0: 120 */
+	uint64_t after;	      /* packets that are still asked about */
+};
+
+/*
+ * Decide the flow of a packet that was diverted, from now on; the packet
+ * itself is still the caller's. Its addresses and ports must be those that it
+ * came with. The decision ends when the flow is idle, when TCP opens it anew,
+ * when the table is full and others are younger, or when rules change. `after`
+ * counts from the first decision on, in both directions; repeating the same
+ * decision changes nothing.
+ * -EOPNOTSUPP: not TCP or UDP, or a fragment; -ESTALE: the packet's rule is no
+ * longer in force; -EINVAL. On the handle's thread only.
+ */
+XDIVERT_API int xdivert_flow_decide(struct xdivert_injection *h,
+				    const struct xdivert_packet *packet,
+				    const struct xdivert_flow_opts *opts);
+
+struct xdivert_flow {
+	struct xdv_flow_key key;
+	struct xdv_flow flow;
+	uint64_t idle; /* ns */
+};
+/* Those that are decided; how many. The caller frees *list. */
+XDIVERT_API int xdivert_flows(struct xdivert *x, struct xdivert_flow **list);
+/* Forget all decisions. */
+XDIVERT_API int xdivert_flow_flush(struct xdivert *x);
+/* A new, empty table for that many (1 to 16777216). There is one for XDV_FLOWS
+ * from the first decision on. -EINVAL.
+ */
+XDIVERT_API int xdivert_flow_limit(struct xdivert *x, unsigned int flows);
 
 /* The callouts of --do, "NAME ARGS"; -EINVAL: see xdivert_error(). */
 struct xdivert_callout;

@@ -16,10 +16,8 @@ struct xdivert_callout {
 };
 
 static const struct callout_type *const types[] = {
-	&callout_set,
-	&callout_replace,
-	&callout_drop,
-	&callout_pass,
+	&callout_set,  &callout_replace, &callout_flow,
+	&callout_drop, &callout_pass,
 };
 #define TYPES (sizeof(types) / sizeof(*types))
 
@@ -79,7 +77,8 @@ static int parse_words(int n, char **word, struct xdivert_callout *c)
 	c->type = find(word[0]);
 	if (!c->type) {
 		error_set(-EINVAL,
-			  "no callout '%s'; there are set, replace, drop, pass",
+			  "no callout '%s'; there are set, replace, flow, "
+			  "drop, pass",
 			  word[0]);
 		return -EINVAL;
 	}

@@ -15,7 +15,7 @@ struct callout_type {
 	void (*free)(void *state);
 };
 
-extern const struct callout_type callout_set, callout_replace, callout_drop,
-	callout_pass;
+extern const struct callout_type callout_set, callout_replace, callout_flow,
+	callout_drop, callout_pass;
 
 #endif

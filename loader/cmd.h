@@ -17,6 +17,7 @@ int cmd_detach(int argc, char **argv);
 int cmd_rule(int argc, char **argv);
 int cmd_rule_test(int argc, char **argv);
 int cmd_apply(int argc, char **argv);
+int cmd_flow(int argc, char **argv);
 int cmd_run(int argc, char **argv);
 int cmd_inject(int argc, char **argv);
 int cmd_completions(int argc, char **argv);

@@ -20,6 +20,8 @@ static void add_flow(cJSON *o, const struct xdivert_stats *t)
 	cJSON_AddNumberToObject(o, "seen", t->seen);
 	cJSON_AddNumberToObject(o, "unmatched", t->unmatched);
 	cJSON_AddNumberToObject(o, "matched", t->matched);
+	cJSON_AddNumberToObject(o, "flow_passed", t->flow_passed);
+	cJSON_AddNumberToObject(o, "flow_dropped", t->flow_dropped);
 	cJSON_AddNumberToObject(o, "diverted", t->diverted);
 	cJSON_AddNumberToObject(o, "unserved", t->unserved);
 	cJSON_AddNumberToObject(o, "queue_dropped", t->queue_dropped);
@@ -55,12 +57,13 @@ static void print_stats(const struct xdivert_stats *total,
 
 static void print_row(const char *name, const struct xdivert_stats *t)
 {
-	printf("%-15s seen %lu unmatched %lu matched %lu diverted %lu unserved "
+	printf("%-15s seen %lu unmatched %lu (flow_passed %lu flow_dropped "
+	       "%lu) matched %lu diverted %lu unserved "
 	       "%lu queue_dropped %lu injected %lu completed %lu failed %lu "
 	       "in_flight %lu\n",
-	       name, t->seen, t->unmatched, t->matched, t->diverted,
-	       t->unserved, t->queue_dropped, t->injected, t->completed,
-	       t->failed, t->in_flight);
+	       name, t->seen, t->unmatched, t->flow_passed, t->flow_dropped,
+	       t->matched, t->diverted, t->unserved, t->queue_dropped,
+	       t->injected, t->completed, t->failed, t->in_flight);
 }
 
 int cmd_stats(int argc, char **argv)

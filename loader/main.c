@@ -37,6 +37,7 @@ static const struct command {
 	 "[--oif IFACE]\n"
 	 "                       [--layer forward|receive] [--json]"},
 	{"apply", cmd_apply, true, "FILE"},
+	{"flow", cmd_flow, true, "list [--json] | flush | limit N"},
 	{"run", cmd_run, true, "[--workers N]"},
 	{"inject", cmd_inject, true,
 	 "--oif IFACE (--pcap FILE | --hex BYTES) [--count N]"},

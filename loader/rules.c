@@ -27,7 +27,8 @@ struct change {
 	struct xdv_rule *old;
 	int olds;
 	bool reordered;
-	bool reload; /* address sets */
+	bool reload;  /* address sets */
+	bool refresh; /* the rules mean the same */
 };
 
 static uint64_t now(void)
@@ -273,6 +274,9 @@ static int change(struct xdivert *s, struct change *c)
 		forget_staged(s, c);
 	else
 		rc = settle(s, c);
+	/* What was decided by the old rules is void; see flow.c. */
+	if (!rc && !c->refresh)
+		__atomic_fetch_add(&s->shared->flow_epoch, 1, __ATOMIC_SEQ_CST);
 	bump(s);
 	return rc;
 }
@@ -462,7 +466,7 @@ static bool names_interfaces(const struct xdivert *s)
 
 int rules_rebuild(struct xdivert *s)
 {
-	struct change c = {.n = 0};
+	struct change c = {.refresh = true};
 	int rc = begin(s, &c);
 
 	if (!rc) {

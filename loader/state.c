@@ -365,6 +365,7 @@ static const struct {
 	{"xdv_scratch", offsetof(struct xdivert, scratch)},
 	{"xdv_tapped", offsetof(struct xdivert, tapped)},
 	{"xdv_hits", offsetof(struct xdivert, hits)},
+	{"xdv_flows", offsetof(struct xdivert, flows)},
 	{"xdv_rules", offsetof(struct xdivert, rules)},
 };
 

@@ -15,7 +15,7 @@ struct xdivert {
 	uint32_t id;	/* and its id */
 	int lock;	/* the folder, flocked exclusively; -1 if not */
 	int stats, control, ifaces, queues, xsks, recent, stages, tc_stages,
-		scratch, tapped, rules, hits;
+		scratch, tapped, rules, hits, flows;
 	struct xdv_control *shared;  /* mapped */
 	struct xdv_queue *occupancy; /* mapped: XDV_ROWS */
 };

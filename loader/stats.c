@@ -12,6 +12,8 @@
 static void add(struct xdivert_stats *to, const struct xdv_stats *from)
 {
 	to->seen += from->seen;
+	to->flow_passed += from->flow_passed;
+	to->flow_dropped += from->flow_dropped;
 	to->diverted += from->redirected - from->queue_dropped;
 	to->unserved += from->unserved;
 	to->queue_dropped += from->queue_dropped;

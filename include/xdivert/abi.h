@@ -22,7 +22,7 @@
 #endif
 
 /* Changes with every struct below: two versions do not share maps. */
-#define XDV_ABI 6
+#define XDV_ABI 7
 
 #define XDV_MAX_IFACES	 64
 #define XDV_MAX_QUEUES	 64 /* receive queues of one interface */
@@ -43,6 +43,7 @@
 #define XDV_NAME_LEN	 32
 #define XDV_TEXT_LEN	 1024
 #define XDV_PATH_LEN	 256
+#define XDV_FLOWS	 65536 /* decided flows, unless said otherwise */
 
 /* A UMEM frame is one element of xdv_umem. */
 #define XDV_FRAME_SIZE 4096
@@ -147,6 +148,8 @@ struct xdv_stats {
 	__u64 redirected; /* to AF_XDP; queue_dropped is part of it */
 	__u64 unserved;
 	__u64 queue_dropped;
+	__u64 flow_passed; /* by a decided flow: neither matched nor asked */
+	__u64 flow_dropped;
 	__u64 injected; /* this and the next two: towards this interface */
 	__u64 completed;
 	__u64 failed;
@@ -156,6 +159,59 @@ struct xdv_stats {
 	__u64 tap_in;
 	__u64 tap_out;
 };
+
+/*
+ * xdv_flows: a table with the flows that are decided. A flow is a TCP or UDP
+ * connection in both directions; its key has the lower end first.
+ */
+struct xdv_flow_key {
+	__u32 address[2][4]; /* network order; IPv4 in the first word */
+	__u16 port[2];	     /* network order */
+	__u8 protocol;
+	__u8 family; /* AF_INET, AF_INET6 */
+	__u8 pad[2];
+};
+XDV_SIZE(struct xdv_flow_key, 40);
+
+enum xdv_flow_verdict {
+	XDV_FLOW_NONE,
+	XDV_FLOW_PASS,
+	XDV_FLOW_DROP,
+};
+
+struct xdv_flow {
+	__u64 last;    /* packet */
+	__u64 timeout; /* ns without one, then it is forgotten */
+	__u64 after;   /* packets that are diverted first */
+	__u64 seen;    /* of those */
+	/* What the verdict took, [0] from the key's first end to the second. */
+	__u64 packets[2];
+	__u64 bytes[2]; /* of the frames */
+	__u32 verdict;	/* enum xdv_flow_verdict */
+	__u32 rule;	/* id */
+	__u64 epoch;	/* xdv_control's flow_epoch, or it is void */
+};
+
+/* Put the ends into the key in their order; 1 if that is the other one. */
+static inline __u32 xdv_flow_key_set(struct xdv_flow_key *key,
+				     const __u32 source[4],
+				     const __u32 destination[4],
+				     __u16 source_port, __u16 destination_port)
+{
+	__u32 other = source_port > destination_port;
+	int i;
+
+	for (i = 3; i >= 0; i--)
+		if (source[i] != destination[i])
+			other = source[i] > destination[i];
+	for (i = 0; i < 4; i++) {
+		key->address[0][i] = other ? destination[i] : source[i];
+		key->address[1][i] = other ? source[i] : destination[i];
+	}
+	key->port[0] = other ? destination_port : source_port;
+	key->port[1] = other ? source_port : destination_port;
+	return other;
+}
 
 /* xdv_control: one element, shared by everyone in the compartment. */
 struct xdv_control {
@@ -174,7 +230,8 @@ struct xdv_control {
 	__u64 unpassed; /* counted completed, but the stack did not take them */
 	__u32 next_rule;
 	__u32 daemon_pid;
-	__u32 bank; /* where the rules' chains are among the stages */
+	__u64 flow_epoch; /* bumped when rules changed: no flow is decided */
+	__u32 bank;	  /* where the rules' chains are among the stages */
 	__u32 pad0;
 	__u8 mac[6]; /* source of our own frames: to the stack, to a tap */
 	__u8 pad[2];

@@ -321,6 +321,8 @@ int run_hook_cases(const char *name, unsigned int hook)
 		cmocka_unit_test(test_unserved),
 		cmocka_unit_test(test_full_queue),
 		cmocka_unit_test(test_sizes),
+		cmocka_unit_test(test_flows),
+		cmocka_unit_test(test_flow_errors),
 	};
 
 	lab.hook = hook;

@@ -89,4 +89,8 @@ void make_big(struct frame *f, uint32_t len);
 /* hook_cases.c: what must hold of both hooks; failures. */
 int run_hook_cases(const char *name, unsigned int hook);
 
+/* hook_flows.c */
+void test_flows(void **state);
+void test_flow_errors(void **state);
+
 #endif
