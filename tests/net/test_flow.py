@@ -8,9 +8,9 @@ from lab import wait_for
 from packets import ICMP, IP, TCP, UDP, V4, V6, Ether, IPv6, Path, udp, udp6
 
 
-@pytest.fixture
-def path(lab):
-    lab.gateway.xdivert("attach", "g0")
+@pytest.fixture(params=["xdp", "tc"])
+def path(lab, request):
+    lab.gateway.xdivert("attach", "g0", "--hook", request.param)
     lab.gateway.daemon()
     return Path(lab)
 
