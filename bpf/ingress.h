@@ -14,7 +14,7 @@
 #include "hits.h"
 #include "maps.h"
 #include "parse.h"
-#include <asm-generic/errno.h>
+#include <bpf/bpf_core_read.h>
 
 static __always_inline struct xdv_scratch *scratch(void)
 {
@@ -88,18 +88,15 @@ static __always_inline bool type_fits(__be16 type, const struct route_key *key)
 static __always_inline long look_up(void *ctx, struct bpf_fib_lookup *fib,
 				    __u32 iif, __u32 mark, __u32 len)
 {
-	long rc;
+	__u32 flags = 0;
 
 	fib->ifindex = iif;
 	fib->tot_len = len;
-	if (mark) {
+	if (mark && bpf_core_field_exists(fib->mark)) {
 		fib->mark = mark;
-		rc = bpf_fib_lookup(ctx, fib, sizeof(*fib),
-				    BPF_FIB_LOOKUP_MARK);
-		if (rc != -EINVAL)
-			return rc;
+		flags = BPF_FIB_LOOKUP_MARK;
 	}
-	return bpf_fib_lookup(ctx, fib, sizeof(*fib), 0);
+	return bpf_fib_lookup(ctx, fib, sizeof(*fib), flags);
 }
 
 /* What the kernel would do with a packet (of which len bytes leave at a time),
