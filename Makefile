@@ -37,10 +37,10 @@ DEPS := clang llvm gcc g++ make pkg-config libbpf-dev libxdp-dev bpftool libpcap
 	python3-scapy iputils-ping util-linux procps mandoc man-db xdp-tools
 VM_DEPS := qemu-system-x86 busybox-static cpio kmod xz-utils
 VM_TESTS ?= all
-# The captures that tests compare answers about.
-DEPS += sip-tester
+# The captures that tests compare answers about, and the fuzzers' runtime.
+DEPS += sip-tester libclang-rt-dev
 
-.PHONY: all deps check check-unit check-debug check-net check-vm vm-deps vm-shell demo install uninstall clean help regen
+.PHONY: all deps check check-unit check-debug check-fuzz fuzz check-net check-vm vm-deps vm-shell demo install uninstall clean help regen
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -126,7 +126,7 @@ vm-deps: deps
 	$(call install_packages,$(VM_DEPS))
 
 check: deps ## all tests (root)
-	@$(MAKE) --no-print-directory all check-unit check-debug check-net
+	@$(MAKE) --no-print-directory all check-unit check-debug check-fuzz check-net
 
 check-unit: $(C_TESTS)
 	@for t in $^; do echo "== $$t"; $$t || exit 1; done
@@ -173,6 +173,8 @@ clean: ## remove build/
 	rm -rf $(B)
 
 include bench/bench.mk
+
+include tests/fuzz/fuzz.mk
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <bpf/bpf.h>
@@ -151,15 +152,29 @@ static void tidy(struct addrset *set)
 	set->n6 = n;
 }
 
+/* It is read again later, so it must be one that stays. */
+static int open_file(const char *path, FILE **file)
+{
+	struct stat st;
+
+	if (stat(path, &st))
+		return error_set(-errno, "%s: %s", path, strerror(errno));
+	if (!S_ISREG(st.st_mode))
+		return error_set(-EINVAL, "%s is not a file", path);
+	*file = fopen(path, "re");
+	return *file ? 0 : error_set(-errno, "%s: %s", path, strerror(errno));
+}
+
 int addrset_read(const char *path, struct addrset *set)
 {
-	FILE *file = fopen(path, "re");
 	char text[LINE_MAX_LEN];
 	int line = 0, rc = 0;
+	FILE *file;
 
 	*set = (struct addrset){0};
-	if (!file)
-		return error_set(-errno, "%s: %s", path, strerror(errno));
+	rc = open_file(path, &file);
+	if (rc)
+		return rc;
 	while (!rc && fgets(text, sizeof(text), file)) {
 		line++;
 		if (!strchr(text, '\n') && !feof(file))
