@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -82,14 +83,34 @@ static void test_C24_reasons(void **state)
 	check_books();
 }
 
+static bool enough;
+
+/* Another handle's batches, whose flushes are not the first one's. */
+static void *neighbour(void *arg)
+{
+	struct xdivert_injection *h = create(AF_UNSPEC, BOTH);
+	struct tally *t = arg;
+	int i;
+
+	while (!__atomic_load_n(&enough, __ATOMIC_RELAXED)) {
+		for (i = 0; i < 64; i++)
+			if (!inject(h, &plain, lab.w0, t))
+				t->again++;
+		xdivert_dispatch(h, 0);
+	}
+	xdivert_injection_destroy(h, -1);
+	return NULL;
+}
+
 /* A million with whatever happens to the target: one completion each. */
 static void test_C27_a_million(void **state)
 {
 	enum { TOTAL = 1000000, BATCH = 500 };
 	struct xdivert_injection *h = create(AF_UNSPEC, BOTH);
 	struct xdivert_stats before, after;
-	struct tally t = {0};
+	struct tally t = {0}, other = {0};
 	unsigned int seed = 27;
+	pthread_t thread;
 	char name[48];
 	uint32_t id = 0;
 	int i, ok = 0;
@@ -97,6 +118,8 @@ static void test_C27_a_million(void **state)
 	(void)state;
 	xdivert_stats_read(lab.x, &before, NULL, 0);
 	snprintf(name, sizeof(name), "%s-y", lab.far);
+	enough = false;
+	pthread_create(&thread, NULL, neighbour, &other);
 	for (i = 0; i < TOTAL; i++) {
 		struct xdivert_packet *p = lab_packet(h, &plain);
 		uint32_t target = rand_r(&seed) % 16 ? lab.w0 : 9999;
@@ -137,13 +160,16 @@ static void test_C27_a_million(void **state)
 		}
 	}
 	xdivert_injection_destroy(h, -1);
+	__atomic_store_n(&enough, true, __ATOMIC_RELAXED);
+	pthread_join(thread, NULL);
 	lab_neighbours();
 	drain_wire(lab.wire_w);
 	assert_int_equal(t.called, ok);
+	assert_int_equal(other.called, other.again);
 	assert_true(t.ok > TOTAL / 4 && t.failed > TOTAL / 20);
 	xdivert_stats_read(lab.x, &after, NULL, 0);
-	assert_int_equal(after.completed - before.completed, t.ok);
-	assert_int_equal(after.failed - before.failed, t.failed);
+	assert_int_equal(after.completed - before.completed, t.ok + other.ok);
+	assert_int_equal(after.failed - before.failed, t.failed + other.failed);
 	check_books();
 }
 
