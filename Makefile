@@ -162,6 +162,7 @@ install: all ## DESTDIR= PREFIX=/usr/local
 		install -D -m 644 /dev/stdin $(DESTDIR)$(PREFIX)/lib/pkgconfig/xdivert.pc
 	install -D -m 644 man/xdivert.8 $(DESTDIR)$(PREFIX)/share/man/man8/xdivert.8
 	install -D -m 644 man/libxdivert.3 $(DESTDIR)$(PREFIX)/share/man/man3/libxdivert.3
+	$(if $(DESTDIR),,-ldconfig)
 
 uninstall: ## what install put there
 	cd $(DESTDIR)$(PREFIX) && rm -f sbin/xdivert lib/libxdivert.* \

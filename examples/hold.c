@@ -39,7 +39,8 @@ int main(int argc, char **argv)
 	puts("ready");
 	for (;;) {
 		struct pollfd fd = {.fd = xdivert_fd(h), .events = POLLIN};
-		poll(&fd, 1, last - first ? 10 : xdivert_timeout(h));
+		poll(&fd, last - first < HELD_MAX, /* else: only wait */
+		     last - first ? 10 : xdivert_timeout(h));
 		while (last - first < HELD_MAX && xdivert_receive(h, &p, 1) > 0)
 			held[last++ % HELD_MAX] = p;
 		for (; first != last; first++) {
