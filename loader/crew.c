@@ -39,7 +39,9 @@ static int become_daemon(struct xdivert *x, int *lock)
 {
 	int rc = state_lock(x);
 
-	rc = rc ? rc : state_daemon_lock(x, lock);
+	if (rc)
+		return rc;
+	rc = state_daemon_lock(x, lock);
 	state_unlock(x);
 	if (rc == -EBUSY)
 		return error_set(rc, "a daemon runs here already (pid %d)",

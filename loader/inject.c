@@ -39,6 +39,17 @@ static int open_events(struct xdivert_injection *h)
 	return 0;
 }
 
+/* The last one takes with it what nothing is attached to. */
+static void leave(struct xdivert_injection *h)
+{
+	if (h->alive < 0)
+		return;
+	close(h->alive);
+	if (!state_lock(h->x))
+		state_remove_idle(h->x);
+	state_unlock(h->x);
+}
+
 static void free_handle(struct xdivert_injection *h)
 {
 	live_destroy(h);
@@ -47,21 +58,31 @@ static void free_handle(struct xdivert_injection *h)
 		close(h->wake);
 	if (h->epoll >= 0)
 		close(h->epoll);
-	if (h->alive >= 0)
-		close(h->alive);
+	leave(h);
 	pthread_mutex_destroy(&h->lock);
 	free(h);
 }
 
-static int open_handle(struct xdivert_injection *h)
+/* Be counted among those who have handles here. */
+static int join(struct xdivert_injection *h)
 {
 	int rc = state_lock(h->x);
 
-	if (!rc)
-		rc = state_handle_lock(h->x, &h->alive);
-	state_unlock(h->x);
 	if (rc)
-		return error_set(-ENOTCONN, "not ready: %s", strerror(-rc));
+		return rc;
+	/* Packets of a process that died are nobody's any more. */
+	state_settle(h->x);
+	rc = state_handle_lock(h->x, &h->alive);
+	state_unlock(h->x);
+	return rc ? error_set(-ENOTCONN, "not ready: %s", strerror(-rc)) : 0;
+}
+
+static int open_handle(struct xdivert_injection *h)
+{
+	int rc = join(h);
+
+	if (rc)
+		return rc;
 	rc = open_events(h);
 	rc = rc ? rc : live_create(h);
 	return rc ? rc : pool_create(h);

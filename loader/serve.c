@@ -167,9 +167,6 @@ void serve_end(struct xdivert_injection *h)
 	live_unpin(h);
 	crew_leave(h->crew, h->x, h->share);
 	h->crew = NULL;
-	if (!state_lock(h->x))
-		state_remove_idle(h->x);
-	state_unlock(h->x);
 }
 
 int xdivert_callout_register(struct xdivert_injection *h,

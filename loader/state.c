@@ -140,7 +140,7 @@ void state_path(const struct xdivert *s, const char *name, char *path,
 	snprintf(path, size, "%s/%s", s->dir, name);
 }
 
-static int make_dir(const char *path)
+int state_make_dir(const char *path)
 {
 	return mkdir(path, 0700) && errno != EEXIST ? -errno : 0;
 }
@@ -167,8 +167,8 @@ static int choose_dir(struct xdivert *s, const char *pin_dir, bool create)
 		return -ENAMETOOLONG;
 	if (!create)
 		return access(s->dir, F_OK) ? -ENOENT : 0;
-	err = make_dir(parent);
-	return err ? err : make_dir(s->dir);
+	err = state_make_dir(parent);
+	return err ? err : state_make_dir(s->dir);
 }
 
 static void close_fd(int *fd)
@@ -176,40 +176,6 @@ static void close_fd(int *fd)
 	if (*fd >= 0)
 		close(*fd);
 	*fd = -1;
-}
-
-static int lock_how(struct xdivert *s, int how)
-{
-	struct stat st;
-
-	s->lock = open(s->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (s->lock < 0)
-		return -errno;
-	if (flock(s->lock, how)) {
-		close_fd(&s->lock);
-		return -errno;
-	}
-	/* Somebody may have removed the folder meanwhile. */
-	if (fstat(s->lock, &st) || !st.st_nlink)
-		return error_set(
-			-ENOTCONN,
-			"not ready: everything was detached meanwhile");
-	return 0;
-}
-
-int state_lock(struct xdivert *s)
-{
-	return lock_how(s, LOCK_EX);
-}
-
-int state_trylock(struct xdivert *s)
-{
-	return lock_how(s, LOCK_EX | LOCK_NB);
-}
-
-void state_unlock(struct xdivert *s)
-{
-	close_fd(&s->lock);
 }
 
 /* Whoever watches the folder sees this. */
@@ -424,6 +390,12 @@ static int create_if_missing(struct xdivert *s)
 
 static int map_maps(struct xdivert *s)
 {
+	struct stat st;
+
+	/* A folder of this name that is made later is not this state. */
+	if (stat(s->dir, &st))
+		return -errno;
+	s->folder = st.st_ino;
 	s->shared = map_shared(s->control, sizeof(*s->shared));
 	s->occupancy = map_shared(s->queues, XDV_ROWS * sizeof(*s->occupancy));
 	return s->shared && s->occupancy ? 0 : -ENOMEM;
@@ -439,6 +411,7 @@ static void close_maps(struct xdivert *s)
 		munmap(s->occupancy, XDV_ROWS * sizeof(*s->occupancy));
 	s->shared = NULL;
 	s->occupancy = NULL;
+	s->folder = 0;
 	for (i = 0; i < MAPS; i++)
 		close_fd(map_fd(s, i));
 	state_unlock(s);
@@ -450,6 +423,7 @@ void xdivert_close(struct xdivert *s)
 		return;
 	close_maps(s);
 	close_fd(&s->netns);
+	pthread_mutex_destroy(&s->mutex);
 	free(s);
 }
 
@@ -515,7 +489,8 @@ static void state_remove(struct xdivert *s)
 
 void state_remove_idle(struct xdivert *s)
 {
-	if (!hook_count(s) && !state_daemon_runs(s))
+	if (state_locked(s) && !hook_count(s) && !state_daemon_runs(s) &&
+	    !state_has_handles(s))
 		state_remove(s);
 }
 
@@ -575,6 +550,8 @@ static int open_netns(struct xdivert *s)
 static int explain(const struct xdivert *s, int err)
 {
 	switch (err) {
+	case -ENOTCONN:
+		return err;
 	case -ENOENT:
 		return error_set(
 			-ENOTCONN,
@@ -609,6 +586,7 @@ static struct xdivert *new_state(void)
 	s->netns = s->lock = -1;
 	for (i = 0; i < MAPS; i++)
 		*map_fd(s, i) = -1;
+	pthread_mutex_init(&s->mutex, NULL);
 	return s;
 }
 
@@ -635,58 +613,9 @@ int xdivert_open(struct xdivert **x, const struct xdivert_open_opts *opts)
 	return 0;
 }
 
-/* flock a folder of that name in ours; how is LOCK_EX or LOCK_SH. */
-static int lock_folder(const struct xdivert *s, const char *name, int how,
-		       int *fd)
-{
-	char path[320];
-	int err;
-
-	state_path(s, name, path, sizeof(path));
-	err = make_dir(path);
-	if (err)
-		return err;
-	*fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (*fd < 0)
-		return -errno;
-	if (!flock(*fd, how | LOCK_NB))
-		return 0;
-	err = errno == EWOULDBLOCK ? -EBUSY : -errno;
-	close_fd(fd);
-	return err;
-}
-
-int state_daemon_lock(const struct xdivert *s, int *fd)
-{
-	int tries, err = -EBUSY;
-
-	/* Somebody who asks whether a daemon runs has it for an instant. */
-	for (tries = 0; err == -EBUSY && tries < 50; tries++) {
-		if (tries)
-			usleep(1000);
-		err = lock_folder(s, "daemon", LOCK_EX, fd);
-	}
-	return err;
-}
-
-int state_handle_lock(const struct xdivert *s, int *fd)
-{
-	return lock_folder(s, "handles", LOCK_SH, fd);
-}
-
 pid_t xdivert_daemon(struct xdivert *x)
 {
 	return state_daemon_runs(x) ? (pid_t)x->shared->daemon_pid : 0;
-}
-
-/* Shared, so that those who ask do not see each other. */
-bool state_daemon_runs(const struct xdivert *s)
-{
-	int fd, err = lock_folder(s, "daemon", LOCK_SH, &fd);
-
-	if (!err)
-		close(fd);
-	return err == -EBUSY;
 }
 
 unsigned int state_served(const struct xdivert *s,
@@ -713,7 +642,7 @@ void state_settle(struct xdivert *s)
 	int fd;
 
 	/* Whoever has a handle may have packets too. */
-	if (lock_folder(s, "handles", LOCK_EX, &fd))
+	if (state_lock_folder(s, "handles", LOCK_EX, &fd))
 		return;
 	held = stats_read(s, &total, NULL, 0) < 0 ? 0 : (int64_t)total.held;
 	if (held > 0) {

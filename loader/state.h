@@ -6,30 +6,43 @@
 #ifndef XDIVERT_STATE_H
 #define XDIVERT_STATE_H
 
+#include <pthread.h>
+
 #include <xdivert.h>
 
 struct xdivert {
 	char dir[256];
-	char root[200]; /* the folder around it */
-	int netns;	/* the namespace */
-	uint32_t id;	/* and its id */
-	int lock;	/* the folder, flocked exclusively; -1 if not */
+	char root[200];	 /* the folder around it */
+	int netns;	 /* the namespace */
+	uint32_t id;	 /* and its id */
+	uint64_t folder; /* inode number of dir, 0 if not open yet */
+
+	/* lock.c */
+	pthread_mutex_t mutex;
+	pthread_t owner; /* who has it */
+	int lock;	 /* the folder, flocked exclusively; -1 if not */
+
 	int stats, control, ifaces, queues, xsks, recent, stages, tc_stages,
 		scratch, tapped, rules, hits, flows;
 	struct xdv_control *shared;  /* mapped */
 	struct xdv_queue *occupancy; /* mapped: XDV_ROWS */
 };
 
-/* Held while attachments or rules change. */
+/* lock.c: held while attachments or rules change. -ENOTCONN: the state has
+ * gone. Unlocking without having it does nothing.
+ */
 int state_lock(struct xdivert *s);
 /* -EWOULDBLOCK: somebody has it. */
 int state_trylock(struct xdivert *s);
 void state_unlock(struct xdivert *s);
+/* Does this thread have it? */
+bool state_locked(const struct xdivert *s);
+
 /* Tell the daemon that attachments changed. */
 void state_announce(const struct xdivert *s);
 
 /* Under the lock: unpin everything and remove the folder if nothing is
- * attached and no daemon runs.
+ * attached and nobody has a handle. Does nothing without the lock.
  */
 void state_remove_idle(struct xdivert *s);
 
@@ -49,6 +62,13 @@ int state_share_maps(const struct xdivert *s, struct bpf_object *obj);
 /* Zeroed row of xdv_stats for ifindex, if it has none yet. */
 int state_stats_row(const struct xdivert *s, uint32_t ifindex);
 
+int state_make_dir(const char *path);
+
+/* lock.c: flock a folder of that name in ours, LOCK_EX or LOCK_SH, without
+ * waiting. -EBUSY: somebody has it.
+ */
+int state_lock_folder(const struct xdivert *s, const char *name, int how,
+		      int *fd);
 /*
  * The daemon's lock: -EBUSY if another one runs. *fd is closed to release it.
  */
@@ -56,6 +76,7 @@ int state_daemon_lock(const struct xdivert *s, int *fd);
 /* Held by every injection handle. */
 int state_handle_lock(const struct xdivert *s, int *fd);
 bool state_daemon_runs(const struct xdivert *s);
+bool state_has_handles(const struct xdivert *s);
 
 /* How many of the interface's queues the daemon serves. */
 unsigned int state_served(const struct xdivert *s,
