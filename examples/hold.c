@@ -32,7 +32,7 @@ int main(int argc, char **argv)
 	uint64_t since;
 	int v6;
 	if (!out || xdivert_open(&x, NULL) ||
-	    xdivert_injection_create(&h, x, AF_UNSPEC, XDIVERT_KIND_FORWARD) ||
+	    xdivert_injection_create(&h, x, AF_UNSPEC, XDIVERT_KIND_ALL) ||
 	    xdivert_serve(h))
 		return fprintf(stderr, "hold IFACE: %s\n", xdivert_error()), 1;
 	setlinebuf(stdout);

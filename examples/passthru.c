@@ -45,8 +45,7 @@ int main(void)
 	struct xdivert *x;
 
 	if (xdivert_open(&x, NULL) ||
-	    xdivert_injection_create(&handle, x, AF_UNSPEC,
-				     XDIVERT_KIND_FORWARD) ||
+	    xdivert_injection_create(&handle, x, AF_UNSPEC, XDIVERT_KIND_ALL) ||
 	    xdivert_callout_register(handle, classify, NULL) ||
 	    xdivert_serve(handle))
 		return fprintf(stderr, "passthru: %s\n", xdivert_error()), 1;

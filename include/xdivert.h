@@ -83,8 +83,10 @@ XDIVERT_API int xdivert_compartment_enter(const char *name);
 /*
  * The pinned state of the calling thread's namespace: its attachments, rules
  * and counters. It lives in bpffs while an interface is attached or a daemon
- * runs. Any number of processes may have it open. An object may be used by
- * one thread at a time.
+ * runs, or somebody has a handle. Any number of processes may have it open, and
+ * any number of threads may use one object. Once everything was detached an
+ * object is of no use, whatever was attached since: its functions return
+ * -ENOTCONN.
  */
 struct xdivert;
 
@@ -344,6 +346,7 @@ XDIVERT_API int xdivert_packet_finish(struct xdivert_packet *p);
 
 #define XDIVERT_KIND_FORWARD 0x1
 #define XDIVERT_KIND_RECEIVE 0x2
+#define XDIVERT_KIND_ALL     (XDIVERT_KIND_FORWARD | XDIVERT_KIND_RECEIVE)
 
 /*
  * Called exactly once for each injection that was initiated, from
@@ -449,17 +452,19 @@ typedef void (*xdivert_classify_fn)(void *arg, struct xdivert_packet *packet,
 
 /*
  * Become the daemon of the handle's compartment: from now on packets that
- * match a rule come to this handle. -EBUSY: there is one already.
+ * match a rule come to this handle. -EBUSY: there is one already; -EALREADY:
+ * this handle is it; -EINVAL: the handle is not of AF_UNSPEC and
+ * XDIVERT_KIND_ALL, and could not send on whatever a rule diverts.
  */
 XDIVERT_API int xdivert_serve(struct xdivert_injection *h);
 /*
  * The same for one of `shares` handles of this process that serve together,
- * each on its own thread and with an x of its own: this one gets the receive
- * queues that are its share (0 .. shares - 1), so packets of a flow, which
- * arrive in one queue, all come to one handle. Queues of a share that no
- * handle serves are unserved. -EBUSY: another process serves here, or a handle
- * has that share; -EINVAL: no such share, or those that serve already divide
- * the queues into another number of shares.
+ * each on its own thread: this one gets the receive queues that are its share
+ * (0 .. shares - 1), so packets of a flow, which arrive in one queue, all come
+ * to one handle. Queues of a share that no handle serves are unserved. -EBUSY:
+ * another process serves here, or a handle has that share; -EINVAL: no such
+ * share, or those that serve already divide the queues into another number of
+ * shares.
  */
 XDIVERT_API int xdivert_serve_share(struct xdivert_injection *h,
 				    unsigned int share, unsigned int shares);

@@ -209,8 +209,7 @@ static int start(struct daemon *d, unsigned int share, unsigned int shares)
 		return fail(1, "eventfd: %s", strerror(errno));
 	active_load(&d->rules, d->x);
 	if (xdivert_injection_create(&d->h, d->x, AF_UNSPEC,
-				     XDIVERT_KIND_FORWARD |
-					     XDIVERT_KIND_RECEIVE) ||
+				     XDIVERT_KIND_ALL) ||
 	    xdivert_callout_register(d->h, classify, d) ||
 	    xdivert_serve_share(d->h, share, shares))
 		return fail(1, "%s", xdivert_error());

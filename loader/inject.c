@@ -91,7 +91,7 @@ static int open_handle(struct xdivert_injection *h)
 int xdivert_injection_create(struct xdivert_injection **handle,
 			     struct xdivert *x, int family, uint32_t kinds)
 {
-	const uint32_t all = XDIVERT_KIND_FORWARD | XDIVERT_KIND_RECEIVE;
+	const uint32_t all = XDIVERT_KIND_ALL;
 	struct xdivert_injection *h;
 	int rc;
 

@@ -107,6 +107,12 @@ int xdivert_serve_share(struct xdivert_injection *h, unsigned int share,
 
 	if (h->q)
 		return error_set(-EALREADY, "the handle serves already");
+	if (h->family != AF_UNSPEC || !(h->kinds & XDIVERT_KIND_FORWARD) ||
+	    !(h->kinds & XDIVERT_KIND_RECEIVE))
+		return error_set(
+			-EINVAL,
+			"a handle that serves must be of AF_UNSPEC and "
+			"of both kinds: rules may divert any packet");
 	rc = crew_join(&h->crew, h->x, share, shares);
 	if (rc)
 		return rc;

@@ -99,7 +99,7 @@ static int open_lab(void)
 
 	if (!xdivert_open(&lab.x, &opts) &&
 	    !xdivert_injection_create(&lab.h, lab.x, AF_UNSPEC,
-				      XDIVERT_KIND_FORWARD) &&
+				      XDIVERT_KIND_ALL) &&
 	    !xdivert_serve(lab.h))
 		return 0;
 	print_error("%s\n", xdivert_error());

@@ -57,6 +57,24 @@ static void test_C01_handles(void **state)
 	check_books();
 }
 
+/* Who serves must be able to send on whatever a rule diverts. */
+static void test_C01_only_whole_handles_serve(void **state)
+{
+	struct xdivert_injection *h = create(AF_INET, BOTH);
+
+	(void)state;
+	assert_int_equal(xdivert_serve(h), -EINVAL);
+	assert_non_null(strstr(xdivert_error(), "both kinds"));
+	assert_int_equal(xdivert_injection_destroy(h, -1), 0);
+	h = create(AF_UNSPEC, XDIVERT_KIND_FORWARD);
+	assert_int_equal(xdivert_serve(h), -EINVAL);
+	assert_int_equal(xdivert_injection_destroy(h, -1), 0);
+	h = create(AF_UNSPEC, XDIVERT_KIND_ALL);
+	assert_int_equal(xdivert_serve(h), 0);
+	assert_int_equal(xdivert_serve(h), -EALREADY);
+	assert_int_equal(xdivert_injection_destroy(h, -1), 0);
+}
+
 static void test_C02_not_ready(void **state)
 {
 	struct xdivert_open_opts opts = {
@@ -171,6 +189,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_C01_handles),
+		cmocka_unit_test(test_C01_only_whole_handles_serve),
 		cmocka_unit_test(test_C02_not_ready),
 		cmocka_unit_test(test_C03_destroy_waits),
 		cmocka_unit_test(test_C04_closing),

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* What an open object is worth when others change the state: contract C02. */
+#include <errno.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "tally.h"
+#include "unit.h"
+
+static struct xdivert *open_again(bool create)
+{
+	struct xdivert_open_opts opts = {
+		.sz = sizeof(opts), .pin_dir = lab.pins, .create = create};
+	struct xdivert *x;
+
+	if (xdivert_open(&x, &opts))
+		fail_msg("%s", xdivert_error());
+	return x;
+}
+
+/* Everything detached and made anew: the old object must leave it alone. */
+static void test_C02_old_object(void **state)
+{
+	struct xdivert *somebody = open_again(false), *fresh;
+	struct xdivert_interface list[4];
+	struct xdv_rule rule = {.name = "r", .filter = "udp"};
+	struct xdivert_injection *h;
+
+	(void)state;
+	assert_int_equal(xdivert_detach_all(somebody), 0);
+	xdivert_close(somebody);
+	fresh = open_again(true);
+	assert_int_equal(xdivert_attach(fresh, "v0", NULL), 0);
+	assert_int_equal(xdivert_attach(lab.x, "nosuch", NULL), -ENOTCONN);
+	assert_non_null(strstr(xdivert_error(), "not ready"));
+	assert_int_equal(xdivert_rule_add(lab.x, &rule), -ENOTCONN);
+	assert_int_equal(xdivert_detach(lab.x, "v0"), -ENOTCONN);
+	assert_int_equal(xdivert_detach_all(lab.x), -ENOTCONN);
+	assert_int_equal(xdivert_injection_create(&h, lab.x, AF_UNSPEC, BOTH),
+			 -ENOTCONN);
+	assert_int_equal(xdivert_interfaces(fresh, list, 4), 1);
+	assert_int_equal(access(lab.pins, F_OK), 0);
+	xdivert_close(lab.x);
+	lab.x = fresh;
+}
+
+/* Nothing attached any more: the state lives as long as a handle counts in it.
+ */
+static void test_C02_state_outlives_hooks(void **state)
+{
+	struct xdivert_injection *h = create(AF_UNSPEC, BOTH);
+	struct tally t = {0};
+
+	(void)state;
+	assert_int_equal(xdivert_detach_all(lab.x), 0);
+	assert_int_equal(access(lab.pins, F_OK), 0);
+	assert_int_equal(inject(h, &plain, lab.w0, &t), 0);
+	xdivert_dispatch(h, 0);
+	check_books();
+	assert_int_equal(xdivert_injection_destroy(h, -1), 0);
+	assert_int_equal(t.ok, 1);
+	assert_int_equal(access(lab.pins, F_OK), -1);
+	xdivert_close(lab.x);
+	lab.x = open_again(true);
+	assert_int_equal(xdivert_attach(lab.x, "v0", NULL), 0);
+}
+
+static bool enough;
+
+static void *read_stats(void *arg)
+{
+	struct xdivert_stats s;
+	long *n = arg;
+
+	while (!__atomic_load_n(&enough, __ATOMIC_RELAXED)) {
+		if (xdivert_stats_read(lab.x, &s, NULL, 0) < 0)
+			return n;
+		++*n;
+	}
+	return NULL;
+}
+
+/* Statistics in one thread while another one serves, and interfaces change. */
+static void test_statistics_beside_dispatch(void **state)
+{
+	struct xdivert_injection *h = serve("udp", XDV_LAYER_FORWARD);
+	pthread_t thread;
+	void *failed;
+	long n = 0;
+	int i;
+
+	(void)state;
+	pthread_create(&thread, NULL, read_stats, &n);
+	for (i = 0; i < 100; i++) {
+		sh("ip link set w0 mtu %d", 1400 + i);
+		xdivert_dispatch(h, 1);
+	}
+	__atomic_store_n(&enough, true, __ATOMIC_RELAXED);
+	pthread_join(thread, &failed);
+	assert_null(failed);
+	assert_true(n > 0);
+	end_serving(h);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_C02_old_object),
+		cmocka_unit_test(test_C02_state_outlives_hooks),
+		cmocka_unit_test(test_statistics_beside_dispatch),
+	};
+
+	return cmocka_run_group_tests_name("objects", tests, lab_open,
+					   lab_close);
+}
