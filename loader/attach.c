@@ -17,6 +17,7 @@
 #include "netdev.h"
 #include "ruleset.h"
 #include "state.h"
+#include "stats.h"
 #include "tap.h"
 
 /* The next interface after *key that is in xdv_ifaces; false at the end. */
@@ -228,7 +229,7 @@ static int attach(struct xdivert *s, const char *ifname,
 	rc = prepare(s, ifname, opts, &iface);
 	if (rc)
 		return rc;
-	rc = state_stats_row(s, iface.ifindex);
+	rc = stats_row(s, iface.ifindex);
 	if (rc)
 		return explain(rc, ifname, iface.hook);
 	forget_served(s, &iface);

@@ -25,6 +25,7 @@
 #include "neigh.h"
 #include "netdev.h"
 #include "seen.h"
+#include "stats.h"
 
 #define ETHERNET_HEADER 14
 #define KICK_INTERVAL	100000000 /* ns between two tries at one next hop */
@@ -335,7 +336,7 @@ static void ensure_stats(struct xdivert_injection *h, uint32_t ifindex)
 {
 	if (h->known[ifindex % 64] == ifindex)
 		return;
-	if (!state_stats_row(h->x, ifindex))
+	if (!stats_row(h->x, ifindex))
 		h->known[ifindex % 64] = ifindex;
 }
 

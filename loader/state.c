@@ -205,22 +205,6 @@ void state_unpin(const struct xdivert *s, const char *name)
 	unlink(path);
 }
 
-int state_stats_row(const struct xdivert *s, uint32_t ifindex)
-{
-	int cpus = libbpf_num_possible_cpus();
-	struct xdv_stats *zero;
-	int err;
-
-	if (cpus < 0)
-		return cpus;
-	zero = calloc(cpus, sizeof(*zero));
-	if (!zero)
-		return -ENOMEM;
-	err = bpf_map_update_elem(s->stats, &ifindex, zero, BPF_NOEXIST);
-	free(zero);
-	return err == -EEXIST ? 0 : err;
-}
-
 static int pin_object(struct xdivert *s, struct xdp_ingress *skel)
 {
 	struct bpf_map *map;
@@ -295,7 +279,7 @@ static int create(struct xdivert *s)
 	if (err)
 		goto out;
 	s->stats = bpf_map__fd(skel->maps.xdv_stats);
-	err = state_stats_row(s, 0);
+	err = stats_row(s, 0);
 	if (!err)
 		err = sign(bpf_map__fd(skel->maps.xdv_control));
 	if (!err)

@@ -59,9 +59,6 @@ struct bpf_object;
 /* Before it is loaded: its maps of our names are ours. -errno */
 int state_share_maps(const struct xdivert *s, struct bpf_object *obj);
 
-/* Zeroed row of xdv_stats for ifindex, if it has none yet. */
-int state_stats_row(const struct xdivert *s, uint32_t ifindex);
-
 int state_make_dir(const char *path);
 
 /* lock.c: flock a folder of that name in ours, LOCK_EX or LOCK_SH, without

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include <errno.h>
+#include <net/if.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -8,6 +10,63 @@
 #include "state.h"
 #include "stats.h"
 #include "tap.h"
+
+/* Rows of interfaces that have gone make room; what they counted is kept. */
+static void retire_rows(const struct xdivert *s, struct xdv_stats *values,
+			int cpus)
+{
+	__u64 *gone = (__u64 *)&s->shared->gone;
+	size_t words = sizeof(*values) / sizeof(*gone), i;
+	__u32 key, next, *previous = NULL;
+	char name[IF_NAMESIZE];
+	bool more = !bpf_map_get_next_key(s->stats, NULL, &next);
+	int cpu;
+
+	while (more) {
+		key = next;
+		previous = &key;
+		more = !bpf_map_get_next_key(s->stats, previous, &next);
+		if (!key || if_indextoname(key, name) ||
+		    bpf_map_lookup_and_delete_elem(s->stats, &key, values))
+			continue;
+		for (cpu = 0; cpu < cpus; cpu++)
+			for (i = 0; i < words; i++)
+				__atomic_fetch_add(&gone[i],
+						   ((__u64 *)&values[cpu])[i],
+						   __ATOMIC_RELAXED);
+	}
+}
+
+static int add_row(const struct xdivert *s, uint32_t ifindex,
+		   struct xdv_stats *values, int cpus)
+{
+	int err = bpf_map_update_elem(s->stats, &ifindex, values, BPF_NOEXIST);
+
+	if (err != -E2BIG)
+		return err == -EEXIST ? 0 : err;
+	retire_rows(s, values, cpus);
+	memset(values, 0, cpus * sizeof(*values));
+	err = bpf_map_update_elem(s->stats, &ifindex, values, BPF_NOEXIST);
+	return err == -EEXIST ? 0 : err;
+}
+
+int stats_row(const struct xdivert *s, uint32_t ifindex)
+{
+	int cpus = libbpf_num_possible_cpus(), err;
+	struct xdv_stats *values;
+	char name[IF_NAMESIZE];
+
+	if (cpus < 0)
+		return cpus;
+	if (ifindex && !if_indextoname(ifindex, name))
+		return -ENODEV;
+	values = calloc(cpus, sizeof(*values));
+	if (!values)
+		return -ENOMEM;
+	err = add_row(s, ifindex, values, cpus);
+	free(values);
+	return err;
+}
 
 static void add(struct xdivert_stats *to, const struct xdv_stats *from)
 {
@@ -68,6 +127,14 @@ static int read_once(const struct xdivert *s, struct xdivert_stats *total,
 		for (cpu = 0; cpu < cpus; cpu++) {
 			add(&one, &values[cpu]);
 			add(total, &values[cpu]);
+		}
+		if (!key) {
+			add(&one, &s->shared->gone);
+			add(total, &s->shared->gone);
+		}
+		if (!key && at_rest) {
+			add_lost(&one, &s->shared->gone, 1);
+			add_lost(total, &s->shared->gone, 1);
 		}
 		if (at_rest) {
 			add_lost(&one, values, cpus);

@@ -22,7 +22,7 @@
 #endif
 
 /* Changes with every struct below: two versions do not share maps. */
-#define XDV_ABI 8
+#define XDV_ABI 9
 
 #define XDV_MAX_IFACES	 64
 #define XDV_MAX_QUEUES	 64 /* receive queues of one interface */
@@ -239,6 +239,7 @@ struct xdv_control {
 	__u32 taps;		   /* of the daemon, a share of it has one */
 	__u32 tap[XDV_MAX_QUEUES]; /* its ifindex here, 0: none */
 	__u32 pad1;
+	struct xdv_stats gone; /* rows of interfaces that are no more */
 };
 
 /* A packet may be on its way to the daemon before and after its rule is in

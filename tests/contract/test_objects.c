@@ -7,6 +7,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <bpf/bpf.h>
+
+#include "state.h"
 #include "tally.h"
 #include "unit.h"
 
@@ -68,6 +71,38 @@ static void test_C02_state_outlives_hooks(void **state)
 	assert_int_equal(xdivert_attach(lab.x, "v0", NULL), 0);
 }
 
+/* Injections to whatever number make no rows, and rows of interfaces that have
+ * gone make room for others; nothing that was counted is lost.
+ */
+static void test_rows_of_statistics(void **state)
+{
+	struct xdv_stats values[256] = {{.injected = 2, .failed = 2}};
+	struct xdivert_injection *h = create(AF_UNSPEC, BOTH);
+	struct xdivert_stats before, after;
+	struct tally t = {0};
+	uint32_t i;
+
+	(void)state;
+	for (i = 0; i < 1000; i++)
+		assert_int_equal(inject(h, &plain, 100000 + i, &t), 0);
+	assert_int_equal(xdivert_injection_destroy(h, -1), 0);
+	assert_int_equal(t.failed, 1000);
+	assert_true(xdivert_stats_read(lab.x, &before, NULL, 0) < 10);
+	for (i = 0; !bpf_map_update_elem(lab.x->stats, &(uint32_t){200000 + i},
+					 values, BPF_NOEXIST);
+	     i++)
+		;
+	assert_true(i > 900);
+	assert_int_equal(xdivert_attach(lab.x, "w0", NULL), 0);
+	assert_true(xdivert_stats_read(lab.x, &after, NULL, 0) < 10);
+	assert_int_equal(after.injected, before.injected + 2 * i);
+	assert_int_equal(after.failed, before.failed + 2 * i);
+	assert_int_equal(xdivert_detach(lab.x, "w0"), 0);
+	/* What was made up was never originated. */
+	lab.x->shared->originated += 2 * i;
+	check_books();
+}
+
 static bool enough;
 
 static void *read_stats(void *arg)
@@ -110,6 +145,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_C02_old_object),
 		cmocka_unit_test(test_C02_state_outlives_hooks),
+		cmocka_unit_test(test_rows_of_statistics),
 		cmocka_unit_test(test_statistics_beside_dispatch),
 	};
 
