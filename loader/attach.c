@@ -15,6 +15,7 @@
 #include "error.h"
 #include "hook.h"
 #include "netdev.h"
+#include "opts.h"
 #include "ruleset.h"
 #include "state.h"
 #include "stats.h"
@@ -163,6 +164,10 @@ static int check_opts(const char *ifname,
 {
 	int type = netdev_type(ifname);
 
+	if (opts->mode > XDV_MODE_CLSACT || opts->fail > XDV_FAIL_CLOSED ||
+	    opts->hook > XDV_HOOK_TC)
+		return error_set(-EINVAL, "%s: no such mode, hook or --fail",
+				 ifname);
 	if (opts->mode && is_tc_mode(opts->mode) != (opts->hook == XDV_HOOK_TC))
 		return error_set(-EINVAL,
 				 "%s: that is a mode of the other hook",
@@ -248,13 +253,13 @@ static int attach(struct xdivert *s, const char *ifname,
 int xdivert_attach(struct xdivert *x, const char *ifname,
 		   const struct xdivert_attach_opts *opts)
 {
-	static const struct xdivert_attach_opts none = {.sz = sizeof(none)};
-	int rc;
+	struct xdivert_attach_opts all;
+	int rc = opts_take(&all, sizeof(all), opts);
 
-	if (opts && opts->sz != sizeof(*opts))
-		return error_set(-EINVAL, "attach: options of another version");
+	if (rc)
+		return rc;
 	rc = state_lock(x);
-	rc = rc ? rc : attach(x, ifname, opts ? opts : &none);
+	rc = rc ? rc : attach(x, ifname, &all);
 	if (rc && !x->shared->next_rule)
 		state_remove_idle(x);
 	state_unlock(x);

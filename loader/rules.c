@@ -148,12 +148,30 @@ int rule_check_name(const char *name)
 				  "and _ . -");
 }
 
+static bool ends(const char *text, size_t size)
+{
+	return memchr(text, 0, size) != NULL;
+}
+
+static int check_fields(const struct xdv_rule *r)
+{
+	if (!ends(r->name, sizeof(r->name)) || !ends(r->iif, sizeof(r->iif)) ||
+	    !ends(r->oif, sizeof(r->oif)) || !ends(r->to, sizeof(r->to)) ||
+	    !ends(r->filter, sizeof(r->filter)) ||
+	    !ends(r->actions, sizeof(r->actions)))
+		return error_set(-EINVAL, "a rule's text does not end");
+	if (r->layer > XDV_LAYER_RECEIVE)
+		return error_set(-EINVAL, "a rule has no layer %u", r->layer);
+	return 0;
+}
+
 /* What the filter asks is checked by compiling it. */
 static int check(const struct xdv_rule *rule)
 {
 	__u32 ifindex;
-	int rc = rule_check_name(rule->name);
+	int rc = check_fields(rule);
 
+	rc = rc ? rc : rule_check_name(rule->name);
 	rc = rc ? rc : ruleset_resolve(rule->iif, &ifindex);
 	rc = rc ? rc : ruleset_resolve(rule->oif, &ifindex);
 	rc = rc ? rc : ruleset_resolve(rule->to, &ifindex);

@@ -24,6 +24,7 @@
 
 #include "attach.h"
 #include "error.h"
+#include "opts.h"
 #include "state.h"
 #include "stats.h"
 #include "tap.h"
@@ -576,18 +577,17 @@ static struct xdivert *new_state(void)
 
 int xdivert_open(struct xdivert **x, const struct xdivert_open_opts *opts)
 {
-	const char *pin_dir = opts ? opts->pin_dir : NULL;
-	bool create = opts && opts->create;
+	struct xdivert_open_opts all;
+	int err = opts_take(&all, sizeof(all), opts);
 	struct xdivert *s;
-	int err;
 
-	if (opts && opts->sz != sizeof(*opts))
-		return error_set(-EINVAL, "open: options of another version");
+	if (err)
+		return err;
 	s = new_state();
 	if (!s)
 		return error_set(-ENOMEM, "out of memory");
 	err = open_netns(s);
-	err = err ? err : open_dir(s, pin_dir, create);
+	err = err ? err : open_dir(s, all.pin_dir, all.create);
 	if (err) {
 		err = explain(s, err);
 		xdivert_close(s);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -69,6 +70,45 @@ static void test_C02_state_outlives_hooks(void **state)
 	xdivert_close(lab.x);
 	lab.x = open_again(true);
 	assert_int_equal(xdivert_attach(lab.x, "v0", NULL), 0);
+}
+
+/* Programs that know fewer options than the library, or more. */
+static void test_options_of_other_versions(void **state)
+{
+	struct {
+		struct xdivert_attach_opts known;
+		int more;
+	} opts = {.known = {.sz = sizeof(opts)}};
+
+	(void)state;
+	assert_int_equal(xdivert_attach(lab.x, "w0", &opts.known), 0);
+	assert_int_equal(xdivert_detach(lab.x, "w0"), 0);
+	opts.more = 1;
+	assert_int_equal(xdivert_attach(lab.x, "w0", &opts.known), -EINVAL);
+	opts.known.sz = offsetof(struct xdivert_attach_opts, hook);
+	opts.known.hook = 77; /* not looked at */
+	assert_int_equal(xdivert_attach(lab.x, "w0", &opts.known), 0);
+	assert_int_equal(xdivert_detach(lab.x, "w0"), 0);
+	opts.known.sz = 0;
+	assert_int_equal(xdivert_attach(lab.x, "w0", &opts.known), -EINVAL);
+	opts.known = (struct xdivert_attach_opts){.sz = sizeof(opts.known),
+						  .mode = 7};
+	assert_int_equal(xdivert_attach(lab.x, "w0", &opts.known), -EINVAL);
+	opts.known = (struct xdivert_attach_opts){.sz = sizeof(opts.known),
+						  .fail = 9};
+	assert_int_equal(xdivert_attach(lab.x, "w0", &opts.known), -EINVAL);
+}
+
+static void test_rules_that_are_none(void **state)
+{
+	struct xdv_rule rule = {.name = "r", .filter = "udp", .layer = 77};
+
+	(void)state;
+	assert_int_equal(xdivert_rule_add(lab.x, &rule), -EINVAL);
+	memset(&rule, 'a', sizeof(rule));
+	rule.layer = 0;
+	assert_int_equal(xdivert_rule_add(lab.x, &rule), -EINVAL);
+	assert_non_null(strstr(xdivert_error(), "does not end"));
 }
 
 /* Injections to whatever number make no rows, and rows of interfaces that have
@@ -145,6 +185,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_C02_old_object),
 		cmocka_unit_test(test_C02_state_outlives_hooks),
+		cmocka_unit_test(test_options_of_other_versions),
+		cmocka_unit_test(test_rules_that_are_none),
 		cmocka_unit_test(test_rows_of_statistics),
 		cmocka_unit_test(test_statistics_beside_dispatch),
 	};
