@@ -79,7 +79,7 @@ $(B)/%.bpf.o: bpf/%.bpf.c vmlinux.h $(wildcard bpf/*.h include/xdivert/*.h)
 	$(Q)$(CLANG) $(BPF_CFLAGS) -c -o $@ $<
 
 # The two halves of an injection handle share its ring.
-$(B)/inject.linked.o: $(B)/inject.bpf.o $(B)/complete.bpf.o
+$(B)/inject.linked.o: $(B)/inject.bpf.o $(B)/complete.bpf.o $(B)/neigh.bpf.o
 $(B)/xdp_ingress.linked.o: $(B)/xdp_ingress.bpf.o
 $(B)/tc_ingress.linked.o: $(B)/tc_ingress.bpf.o
 $(B)/xdp_tap.linked.o: $(B)/xdp_tap.bpf.o

@@ -240,7 +240,19 @@ enum {
 };
 
 struct net_device {
-	int ifindex;
+	int ifindex; unsigned int flags; long unsigned int state;
+};
+
+struct sk_buff {
+	struct net_device *dev;
+};
+
+struct bpf_redir_neigh {
+	__u32 nh_family;
+	union {
+		__be32 ipv4_nh;
+		__u32 ipv6_nh[4];
+	};
 };
 
 struct bpf_prog_aux {

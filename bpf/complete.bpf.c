@@ -39,19 +39,36 @@ static __always_inline bool batch_is_ours(void)
 	       xdv_ring.settled != xdv_ring.consumer;
 }
 
+/* The device takes no XDP frames at all, or its peer does not. */
+static __always_inline bool cannot(int err)
+{
+	return err == -EOPNOTSUPP || err == -ENXIO;
+}
+
+/* Then its stack does, after what was there before. */
+static __always_inline void try_stack(struct xdv_desc *desc, int err)
+{
+	desc->status = err;
+	desc->flags |= XDV_DESC_VIA_STACK;
+	hold(desc);
+}
+
 /* The first `sent` frames of a flush went out, the next `drops` did not. */
 static __always_inline void complete_flushed(struct flush *f,
 					     struct xdv_desc *desc)
 {
 	if (f->sent > 0) {
 		f->sent--;
-		complete(desc, 0, XDV_REASON_NONE, NULL);
+		complete(desc, 0, XDV_REASON_NONE, BPF_RB_NO_WAKEUP);
+	} else if (f->drops > 0 && cannot(f->err)) {
+		f->drops--;
+		try_stack(desc, f->err);
 	} else if (f->drops > 0) {
 		f->drops--;
 		complete(desc, f->err ? f->err : -ENOBUFS,
 			 f->err ? XDV_REASON_DEVICE_REFUSED
 				: XDV_REASON_QUEUE_FULL,
-			 NULL);
+			 BPF_RB_NO_WAKEUP);
 	}
 }
 
@@ -115,13 +132,15 @@ int BPF_PROG(xdv_redirect_err, const struct net_device *dev,
 	if (!desc || desc->state != XDV_DESC_TAKEN)
 		return 0;
 	/* The kernel says EINVAL for an ifindex that does not exist. */
-	if (err == -EINVAL)
-		complete(desc, -ENODEV, XDV_REASON_NO_DEVICE, NULL);
+	if (cannot(err))
+		try_stack(desc, err);
+	else if (err == -EINVAL)
+		complete(desc, -ENODEV, XDV_REASON_NO_DEVICE, BPF_RB_NO_WAKEUP);
 	else
 		complete(desc, err,
 			 err == -ENETDOWN ? XDV_REASON_DEVICE_DOWN
 					  : XDV_REASON_REDIRECT_REFUSED,
-			 NULL);
+			 BPF_RB_NO_WAKEUP);
 	settle(&nothing);
 	return 0;
 }

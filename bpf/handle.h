@@ -39,6 +39,18 @@ _Static_assert(XDV_INFLIGHT *(sizeof(struct xdv_completion) + 8) * 2 <=
 /* The ring's positions, and the slots that stand there. */
 extern struct xdv_ring xdv_ring;
 extern __u32 xdv_slots[XDV_INFLIGHT];
+extern __u32 xdv_stacked[XDV_BUCKETS];
+extern struct xdv_hop xdv_hops[XDV_BUCKETS];
+
+/* In the place of a link header while a frame is on its way to xdv_neigh. */
+struct stack_tag {
+	__u8 unicast; /* and locally administered */
+	__u8 pad;
+	__u16 slot;
+	__u32 id;
+	__u32 pad2;
+	__be16 protocol;
+} __attribute__((packed));
 
 static __always_inline struct xdv_desc *desc_at(__u32 position)
 {
@@ -64,8 +76,7 @@ static __always_inline struct xdv_stats *target_stats(struct xdv_desc *desc)
 
 /* Write the one completion of desc. */
 static __always_inline void complete(struct xdv_desc *desc, __s32 status,
-				     __u32 reason,
-				     const struct bpf_fib_lookup *fib)
+				     __u32 reason, __u64 wakeup)
 {
 	struct xdv_stats *stats = target_stats(desc);
 	struct xdv_completion *c, *recent;
@@ -73,10 +84,11 @@ static __always_inline void complete(struct xdv_desc *desc, __s32 status,
 	__u32 key = 0;
 
 	desc->state = XDV_DESC_DONE;
+	/* What the stack had may complete in the midst of another's. */
 	if (stats && status)
-		stats->failed++;
+		__sync_fetch_and_add(&stats->failed, 1);
 	else if (stats)
-		stats->completed++;
+		__sync_fetch_and_add(&stats->completed, 1);
 	c = bpf_ringbuf_reserve(&xdv_completions, sizeof(*c), 0);
 	if (!c)
 		return; /* cannot be: see the size of xdv_completions */
@@ -92,9 +104,9 @@ static __always_inline void complete(struct xdv_desc *desc, __s32 status,
 	c->len = desc->len;
 	c->slot = desc->slot;
 	c->engine = desc->engine;
-	if (fib) {
-		c->family = fib->family;
-		__builtin_memcpy(c->nexthop, fib->ipv6_dst, sizeof(c->nexthop));
+	if (status == -EHOSTUNREACH) {
+		c->family = desc->family;
+		__builtin_memcpy(c->nexthop, desc->nexthop, sizeof(c->nexthop));
 	}
 	control = bpf_map_lookup_elem(&xdv_control, &key);
 	if (control) {
@@ -104,7 +116,57 @@ static __always_inline void complete(struct xdv_desc *desc, __s32 status,
 		if (recent)
 			__builtin_memcpy(recent, c, sizeof(*c));
 	}
-	bpf_ringbuf_submit(c, BPF_RB_NO_WAKEUP);
+	bpf_ringbuf_submit(c, wakeup);
+}
+
+static __always_inline __u32 bucket(__u32 hash, const __u32 *words)
+{
+	int i;
+
+	for (i = 0; i < 4; i++) {
+		hash = (hash ^ words[i]) * 0x9e3779b1;
+		hash ^= hash >> 15;
+	}
+	return hash & (XDV_BUCKETS - 1);
+}
+
+/* User space puts it into the ring again, with what comes behind it. */
+static __always_inline void hold(struct xdv_desc *desc)
+{
+	desc->hop = bucket(desc->ifindex, desc->nexthop);
+	desc->state = XDV_DESC_HELD;
+	xdv_hops[desc->hop & (XDV_BUCKETS - 1)].held++;
+	xdv_ring.held++;
+}
+
+static __always_inline struct xdv_hop *hop_of(const struct xdv_desc *desc)
+{
+	return &xdv_hops[desc->hop & (XDV_BUCKETS - 1)];
+}
+
+static __always_inline void enter_stack(struct xdv_desc *desc)
+{
+	__sync_fetch_and_add(&xdv_stacked[desc->flow & (XDV_BUCKETS - 1)], 1);
+	__sync_fetch_and_add(&xdv_ring.in_stack, 1);
+}
+
+static __always_inline void begin_asking(struct xdv_desc *desc)
+{
+	desc->asking = 1;
+	__sync_fetch_and_add(&hop_of(desc)->asking, 1);
+}
+
+static __always_inline void end_asking(struct xdv_desc *desc)
+{
+	if (__sync_val_compare_and_swap(&desc->asking, 1, 0) == 1)
+		__sync_fetch_and_sub(&hop_of(desc)->asking, 1);
+}
+
+static __always_inline void leave_stack(struct xdv_desc *desc)
+{
+	__sync_fetch_and_sub(&xdv_stacked[desc->flow & (XDV_BUCKETS - 1)], 1);
+	__sync_fetch_and_sub(&xdv_ring.in_stack, 1);
+	end_asking(desc);
 }
 
 #endif

@@ -15,14 +15,8 @@
 /* User space moves the producer. */
 struct xdv_ring xdv_ring;
 __u32 xdv_slots[XDV_INFLIGHT];
-
-/* This descriptor waits for no tracepoint. */
-static __always_inline int not_sent(__u32 position, int action)
-{
-	if (xdv_ring.settled == position)
-		xdv_ring.settled = position + 1;
-	return action;
-}
+__u32 xdv_stacked[XDV_BUCKETS];
+struct xdv_hop xdv_hops[XDV_BUCKETS];
 
 struct refusal {
 	__s32 status;
@@ -124,10 +118,14 @@ static __always_inline int place(struct xdp_md *ctx,
 	return 0;
 }
 
-/* The frame for desc; status 0, or why there is none. */
+/*
+ * The frame for desc; status 0, or why there is none. With status 0 and reason
+ * NO_NEIGH it has no link header yet.
+ */
 static __always_inline struct refusal build(struct xdp_md *ctx,
-					    const struct xdv_desc *desc,
-					    struct bpf_fib_lookup *fib)
+					    struct xdv_desc *desc,
+					    struct bpf_fib_lookup *fib,
+					    __u32 *to)
 {
 	struct route_key key = {};
 	struct ethhdr *eth;
@@ -140,8 +138,9 @@ static __always_inline struct refusal build(struct xdp_md *ctx,
 		return refused(-ETIME, XDV_REASON_HOP_LIMIT);
 	fib->tot_len = key.len;
 	fib->ifindex = desc->ifindex;
+	__builtin_memcpy(to, fib->ipv6_dst, sizeof(fib->ipv6_dst));
 	rc = bpf_fib_lookup(ctx, fib, sizeof(*fib), BPF_FIB_LOOKUP_OUTPUT);
-	if (rc != BPF_FIB_LKUP_RET_SUCCESS)
+	if (rc != BPF_FIB_LKUP_RET_SUCCESS && rc != BPF_FIB_LKUP_RET_NO_NEIGH)
 		return fib_refusal(rc);
 	if (fib->ifindex != desc->ifindex)
 		return refused(-ENETUNREACH, XDV_REASON_FIB_NOT_FWDED);
@@ -153,46 +152,168 @@ static __always_inline struct refusal build(struct xdp_md *ctx,
 		decrement_ttl(eth + 1, end, key.family);
 	__builtin_memcpy(eth->h_dest, fib->dmac, ETH_ALEN);
 	__builtin_memcpy(eth->h_source, fib->smac, ETH_ALEN);
-	return refused(0, XDV_REASON_NONE);
+	desc->family = fib->family;
+	__builtin_memcpy(desc->nexthop, fib->ipv6_dst, sizeof(desc->nexthop));
+	return refused(0, rc ? XDV_REASON_FIB_NO_NEIGH : XDV_REASON_NONE);
+}
+
+enum way {
+	WAY_LIVE,
+	WAY_STACK,
+	WAY_HOLD, /* not now */
+	WAY_FULL, /* neither now nor later */
+};
+
+/*
+ * A flow stays in the stack while that has some of it. What follows a frame
+ * that waits for its neighbour is held, for the stack might send what comes
+ * after the answer before what waited for it.
+ */
+static __always_inline enum way way_of(struct xdv_desc *desc,
+				       const struct bpf_fib_lookup *fib,
+				       const __u32 *to, bool unresolved)
+{
+	bool stack = unresolved || desc->flags & XDV_DESC_VIA_STACK;
+	struct xdv_hop *hop;
+
+	if (!stack && !xdv_ring.in_stack && !xdv_ring.held)
+		return WAY_LIVE;
+	desc->flow = bucket(bucket(0, fib->ipv6_src), to);
+	desc->hop = bucket(desc->ifindex, desc->nexthop);
+	hop = hop_of(desc);
+	if (hop->asking && hop->held >= XDV_HELD_MAX)
+		return WAY_FULL;
+	if (hop->asking || hop->held)
+		return WAY_HOLD;
+	if (!stack && !xdv_stacked[desc->flow & (XDV_BUCKETS - 1)])
+		return WAY_LIVE;
+	if (!xdv_ring.stack)
+		return WAY_HOLD;
+	return xdv_ring.in_stack <
+			       (unresolved ? XDV_UNRESOLVED_MAX : XDV_STACK_MAX)
+		       ? WAY_STACK
+		       : WAY_FULL;
+}
+
+/* To xdv_neigh, with a tag instead of a link header. */
+static __always_inline int to_stack(struct xdp_md *ctx, struct xdv_desc *desc)
+{
+	struct stack_tag *tag = (void *)(long)ctx->data;
+
+	if ((void *)(tag + 1) > (void *)(long)ctx->data_end)
+		return XDP_DROP;
+	tag->unicast = 2;
+	tag->pad = 0;
+	tag->slot = desc->slot;
+	tag->id = desc->id;
+	tag->pad2 = 0;
+	desc->engine = XDV_ENGINE_NEIGH;
+	desc->state = XDV_DESC_ENTERING;
+	desc->waiting = desc->id;
+	enter_stack(desc);
+	return XDP_PASS;
 }
 
 /* Into the local stack, as if the interface had received it. */
-static __always_inline int pass(struct xdp_md *ctx, struct xdv_desc *desc,
-				struct xdv_stats *stats,
-				struct bpf_fib_lookup *fib)
+static __always_inline int pass(struct xdp_md *ctx, struct xdv_desc *desc)
 {
+	struct xdv_stats *stats = target_stats(desc);
+	struct bpf_fib_lookup fib = {};
 	struct xdv_control *control;
 	struct route_key key = {};
 	struct ethhdr *eth;
 	__u32 zero = 0;
 
 	control = bpf_map_lookup_elem(&xdv_control, &zero);
-	if (!control || place(ctx, desc, &key, fib)) {
-		complete(desc, -EINVAL, XDV_REASON_BAD_PACKET, NULL);
+	if (!control || place(ctx, desc, &key, &fib)) {
+		complete(desc, -EINVAL, XDV_REASON_BAD_PACKET,
+			 BPF_RB_NO_WAKEUP);
 		return XDP_DROP;
 	}
 	eth = (void *)(long)ctx->data;
 	if ((void *)(eth + 1) > (void *)(long)ctx->data_end) {
-		complete(desc, -EINVAL, XDV_REASON_BAD_PACKET, NULL);
+		complete(desc, -EINVAL, XDV_REASON_BAD_PACKET,
+			 BPF_RB_NO_WAKEUP);
 		return XDP_DROP;
 	}
 	__builtin_memcpy(eth->h_dest, desc->mac, ETH_ALEN);
 	__builtin_memcpy(eth->h_source, control->mac, ETH_ALEN);
 	desc->state = XDV_DESC_PASSED;
 	if (stats)
-		stats->completed++;
+		__sync_fetch_and_add(&stats->completed, 1);
 	return XDP_PASS;
+}
+
+/* Out through the target; the frame's fate comes with the flush at the end. */
+static __always_inline int send(struct xdp_md *ctx, struct xdv_desc *desc)
+{
+	struct bpf_fib_lookup fib = {};
+	struct refusal refusal;
+	bool unresolved;
+	__u32 to[4];
+
+	refusal = build(ctx, desc, &fib, to);
+	if (refusal.reason == XDV_REASON_FIB_NOT_FWDED) {
+		struct xdv_stats *stats = target_stats(desc);
+
+		/* No route, or is the interface down? An XDP program cannot
+		 * know: user space writes this completion.
+		 */
+		desc->state = XDV_DESC_NO_ROUTE;
+		if (stats)
+			__sync_fetch_and_add(&stats->failed, 1);
+		return XDP_DROP;
+	}
+	if (refusal.status) {
+		complete(desc, refusal.status, refusal.reason,
+			 BPF_RB_NO_WAKEUP);
+		return XDP_DROP;
+	}
+	unresolved = refusal.reason == XDV_REASON_FIB_NO_NEIGH;
+	switch (way_of(desc, &fib, to, unresolved)) {
+	case WAY_LIVE:
+		desc->state = XDV_DESC_TAKEN;
+		return bpf_redirect(desc->ifindex, 0);
+	case WAY_STACK:
+		return to_stack(ctx, desc);
+	case WAY_HOLD:
+		hold(desc);
+		return XDP_DROP;
+	case WAY_FULL:
+		complete(desc, -ENOBUFS, XDV_REASON_QUEUE_FULL,
+			 BPF_RB_NO_WAKEUP);
+		return XDP_DROP;
+	}
+	return XDP_DROP;
+}
+
+static __always_inline void count_injected(struct xdv_desc *desc)
+{
+	struct xdv_stats *stats = target_stats(desc);
+
+	if (stats && !(desc->flags & XDV_DESC_COUNTED))
+		stats->injected++;
+	desc->flags |= XDV_DESC_COUNTED;
+}
+
+static __always_inline int inject(struct xdp_md *ctx, struct xdv_desc *desc)
+{
+	count_injected(desc);
+	if (desc->flags & XDV_DESC_VERDICT) {
+		complete(desc, desc->status, desc->reason, BPF_RB_NO_WAKEUP);
+		return XDP_DROP;
+	}
+	if (desc->flags & XDV_DESC_RECEIVE)
+		return pass(ctx, desc);
+	return send(ctx, desc);
 }
 
 SEC("xdp")
 int xdv_inject(struct xdp_md *ctx)
 {
-	struct bpf_fib_lookup fib = {};
-	struct refusal refusal;
-	struct xdv_stats *stats;
-	struct xdv_desc *desc;
 	__u32 position = xdv_ring.consumer;
-	bool no_neigh;
+	struct xdv_desc *desc;
+	int action;
 
 	if (position == *(volatile __u32 *)&xdv_ring.producer)
 		return XDP_DROP;
@@ -201,29 +322,11 @@ int xdv_inject(struct xdp_md *ctx)
 		return XDP_DROP;
 	xdv_ring.consumer = position + 1;
 	xdv_ring.cpu = bpf_get_smp_processor_id();
-	stats = target_stats(desc);
-	if (stats)
-		stats->injected++;
-	if (desc->flags & XDV_DESC_RECEIVE)
-		return not_sent(position, pass(ctx, desc, stats, &fib));
-	refusal = build(ctx, desc, &fib);
-	if (refusal.reason == XDV_REASON_FIB_NOT_FWDED) {
-		/* No route, or is the interface down? An XDP program cannot
-		 * know: user space writes this completion.
-		 */
-		desc->state = XDV_DESC_NO_ROUTE;
-		if (stats)
-			stats->failed++;
-		return not_sent(position, XDP_DROP);
-	}
-	if (refusal.status) {
-		no_neigh = refusal.reason == XDV_REASON_FIB_NO_NEIGH;
-		complete(desc, refusal.status, refusal.reason,
-			 no_neigh ? &fib : NULL);
-		return not_sent(position, XDP_DROP);
-	}
-	desc->state = XDV_DESC_TAKEN;
-	return bpf_redirect(desc->ifindex, 0);
+	action = inject(ctx, desc);
+	/* Does it wait for a tracepoint of this batch? */
+	if (desc->state != XDV_DESC_TAKEN && xdv_ring.settled == position)
+		xdv_ring.settled = position + 1;
+	return action;
 }
 
 char _license[] SEC("license") = "GPL";

@@ -68,6 +68,14 @@ struct {
 	__type(value, struct xdv_tapped);
 } xdv_tapped XDV_SHARED;
 
+/* For user space alone: how each target is reached. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u64);
+	__type(value, struct xdv_target);
+} xdv_targets XDV_SHARED;
+
 /* The row of ifindex, or the common one if it has none. */
 static __always_inline struct xdv_stats *stats_of(__u32 ifindex)
 {

@@ -26,12 +26,15 @@
  *
  *   -ENODEV        no such interface in the compartment
  *   -ENETDOWN      the interface is down
- *   -EOPNOTSUPP    the device cannot transmit XDP frames
- *   -ENXIO         its peer is down or takes none (a veth without NAPI)
- *   -ENOBUFS       the device's queue is full
+ *   -EOPNOTSUPP    its stack cannot be reached, which is needed (the kernel
+ *                  lacks clsact or cls_bpf)
+ *   -ENXIO         it has no carrier (a veth: its peer is down)
+ *   -ENOBUFS       the device's queue, its qdisc, or the library's own for a
+ *                  next hop that is being resolved is full
  *   -EMSGSIZE      longer than the interface's MTU
- *   -EHOSTUNREACH  the next hop's neighbour is not resolved (resolution has
- *                  been started)
+ *   -EHOSTUNREACH  the next hop does not answer ARP or neighbour discovery
+ *   -EIO           its stack dropped it (the record's reason says why)
+ *   -EPERM         a TC program of the interface dropped it
  *   -ENETUNREACH   no route through this interface, or one that says
  *                  blackhole or unreachable
  *   -EACCES        a prohibit route
@@ -39,7 +42,16 @@
  *   -ENOTCONN      the compartment has gone meanwhile
  *   -ECANCELED     the handle was destroyed first
  *   -EINVAL        the packet's IP header was spoilt after initiation
- *   -ETIMEDOUT     the kernel never said what it did with the frame
+ *   -ETIMEDOUT     the kernel did not say in XDIVERT_BOUND_MS what it did with
+ *                  the frame
+ *
+ * A frame that the interface cannot transmit as an XDP frame, whose next hop is
+ * not resolved, or which shall pass the qdisc (XDIVERT_PACKET_VIA_STACK) takes
+ * the engine "neigh", through the stack: its completion comes when the driver
+ * has taken it from the qdisc. Reason CONSUMED and status 0: something on the
+ * way (TC, or a device that keeps nothing) took the frame without calling that
+ * a drop. Until then up to XDV_STACK_MAX frames wait in the stack, and up to
+ * XDV_HELD_MAX in user space for each next hop that is being resolved.
  */
 #ifndef XDIVERT_H
 #define XDIVERT_H
@@ -60,6 +72,8 @@ extern "C" {
 #define XDIVERT_PACKET_MAX  XDV_PACKET_MAX
 #define XDIVERT_PENDING_MAX 1024
 #define XDIVERT_SHARES_MAX  64
+/* An injection completes at most this long after dispatch took it up. */
+#define XDIVERT_BOUND_MS    10000
 
 /* The last failure of this thread, "" if there was none. Valid until the
  * thread's next call.
@@ -250,6 +264,15 @@ XDIVERT_API int xdivert_completions(struct xdivert *x, uint64_t *seen,
 				    struct xdv_completion *list, int n,
 				    uint64_t *missed);
 
+/*
+ * The targets of injections that were seen here, and the engine that each
+ * takes: live frames, or through its stack because it refused those (status
+ * says how). How many there are (n may be less), or -errno. One that refused is
+ * tried again when a link changes, and every few seconds.
+ */
+XDIVERT_API int xdivert_targets(struct xdivert *x, struct xdv_target *list,
+				int n);
+
 /* What people call a status, a reason and an engine of a completion. */
 XDIVERT_API const char *xdivert_status_text(int status);
 XDIVERT_API const char *xdivert_reason_name(unsigned int reason);
@@ -279,6 +302,10 @@ struct xdivert_metadata {
 
 /* The TTL or hop limit is decremented when it is injected forward. */
 #define XDIVERT_PACKET_FORWARDED 0x1
+/* It leaves through the stack of its target, whose egress qdisc it passes,
+ * whatever else the target can do.
+ */
+#define XDIVERT_PACKET_VIA_STACK 0x2
 
 /* len bytes of zeroes; NULL: no frame is free, or len is too big. */
 XDIVERT_API struct xdivert_packet *

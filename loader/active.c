@@ -70,7 +70,8 @@ static void load_rule(struct active_rule *to, struct xdv_rule *from,
 		*to = *before;
 		before->callouts = 0;
 	} else {
-		*to = (struct active_rule){.id = from->id};
+		*to = (struct active_rule){.id = from->id,
+					   .via_stack = from->via_stack};
 		parse_callouts(to, from);
 	}
 	resolve(to, from);

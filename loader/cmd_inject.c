@@ -15,10 +15,12 @@
 struct request {
 	const char *oif, *pcap, *hex;
 	long count;
+	bool via_stack;
 };
 
 struct injector {
 	struct xdivert_injection *h;
+	uint32_t flags; /* XDIVERT_PACKET_ */
 	uint32_t ifindex;
 	unsigned long failed;
 };
@@ -46,6 +48,18 @@ static uint32_t ip_length(const uint8_t *data, uint32_t len)
 	return claimed < len ? claimed : len;
 }
 
+/* As many as wait for an answer or in a qdisc may be pending: then wait too. */
+static int initiate(struct injector *in, int family, struct xdivert_packet *p)
+{
+	int rc;
+
+	do {
+		rc = xdivert_inject_forward_async(
+			in->h, 0, 0, family, 0, in->ifindex, p, completed, in);
+	} while (rc == -ENOBUFS && xdivert_dispatch(in->h, -1) >= 0);
+	return rc ? rc : xdivert_dispatch(in->h, 0);
+}
+
 /* One packet that begins with its IP header. */
 static int send_packet(struct injector *in, const uint8_t *data, uint32_t len)
 {
@@ -66,9 +80,8 @@ static int send_packet(struct injector *in, const uint8_t *data, uint32_t len)
 	if (!p)
 		return fail(1, "inject: out of frames");
 	memcpy(xdivert_packet_data(p), data, len);
-	if (xdivert_inject_forward_async(in->h, 0, 0, family, 0, in->ifindex, p,
-					 completed, in) ||
-	    xdivert_dispatch(in->h, 0) < 0)
+	xdivert_packet_set_flags(p, in->flags);
+	if (initiate(in, family, p) < 0)
 		return fail(1, "inject: %s", xdivert_error());
 	return 0;
 }
@@ -188,6 +201,7 @@ static int parse(int argc, char **argv, struct request *r)
 		{"pcap", required_argument, NULL, 'p'},
 		{"hex", required_argument, NULL, 'x'},
 		{"count", required_argument, NULL, 'c'},
+		{"via-stack", no_argument, NULL, 'v'},
 		{NULL, 0, NULL, 0},
 	};
 	int c;
@@ -199,6 +213,8 @@ static int parse(int argc, char **argv, struct request *r)
 			r->pcap = optarg;
 		else if (c == 'x')
 			r->hex = optarg;
+		else if (c == 'v')
+			r->via_stack = true;
 		else if (c == 'c') {
 			if (parse_number(optarg, 1, LONG_MAX, &r->count))
 				return fail(EXIT_USAGE,
@@ -231,7 +247,7 @@ static int inject_all(struct injector *in, const struct request *r)
 
 	for (i = 0; i < r->count && !rc; i++)
 		rc = r->hex ? send_hex(in, r->hex) : send_pcap(in, r->pcap);
-	return rc ? rc : in->failed ? 1 : 0;
+	return rc;
 }
 
 int cmd_inject(int argc, char **argv)
@@ -246,6 +262,8 @@ int cmd_inject(int argc, char **argv)
 	in.ifindex = find_target(request.oif);
 	if (!in.ifindex)
 		return fail(1, "inject: %s: no such interface", request.oif);
+	if (request.via_stack)
+		in.flags |= XDIVERT_PACKET_VIA_STACK;
 	rc = open_state(&x, false);
 	if (rc)
 		return rc;
@@ -255,5 +273,5 @@ int cmd_inject(int argc, char **argv)
 		rc = inject_all(&in, &request);
 	xdivert_injection_destroy(in.h, -1);
 	xdivert_close(x);
-	return rc;
+	return rc ? rc : in.failed ? 1 : 0;
 }

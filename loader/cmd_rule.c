@@ -71,6 +71,7 @@ static cJSON *rule_json(const struct xdv_rule *r, const struct xdv_hits *hits)
 				r->fragment == XDV_FRAGMENT_ONLY   ? "yes"
 				: r->fragment == XDV_FRAGMENT_NONE ? "no"
 								   : "");
+	cJSON_AddBoolToObject(o, "via_stack", r->via_stack);
 	add_hits(o, hits);
 	cJSON_AddStringToObject(o, "src_set", r->src_set);
 	cJSON_AddStringToObject(o, "dst_set", r->dst_set);

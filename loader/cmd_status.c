@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
+#include <errno.h>
+#include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,6 +63,76 @@ static void print_iface(const struct xdv_iface *f, unsigned int served)
 	       attach_name(f), served, f->queues);
 }
 
+static const char *why(const struct xdv_target *t)
+{
+	switch (-t->status) {
+	case 0:
+		return "";
+	case EOPNOTSUPP:
+		return "the device cannot transmit XDP frames";
+	case ENXIO:
+		return "its peer is down or takes no XDP frames";
+	}
+	return strerror(-t->status);
+}
+
+static void add_target(cJSON *array, const struct xdv_target *t)
+{
+	cJSON *o = cJSON_CreateObject();
+	char name[IF_NAMESIZE];
+
+	if (t->compartment)
+		cJSON_AddNullToObject(o, "ifname");
+	else
+		cJSON_AddStringToObject(o, "ifname",
+					ifname_of(t->ifindex, name));
+	cJSON_AddNumberToObject(o, "ifindex", t->ifindex);
+	cJSON_AddNumberToObject(o, "compartment", t->compartment);
+	cJSON_AddStringToObject(o, "engine", xdivert_engine_name(t->engine));
+	cJSON_AddNumberToObject(o, "status", t->status);
+	cJSON_AddStringToObject(o, "why", why(t));
+	cJSON_AddItemToArray(array, o);
+}
+
+static void print_target(const struct xdv_target *t)
+{
+	char name[IF_NAMESIZE];
+
+	printf("target ");
+	if (t->compartment)
+		printf("%u of compartment %u", t->ifindex, t->compartment);
+	else
+		printf("%s", ifname_of(t->ifindex, name));
+	printf(": engine %s%s%s\n", xdivert_engine_name(t->engine),
+	       t->status ? ", for " : "", why(t));
+}
+
+/* The caller frees *list; 0 on failure. */
+static int read_targets(struct xdivert *x, struct xdv_target **list)
+{
+	int n = xdivert_targets(x, NULL, 0), read;
+
+	*list = n > 0 ? calloc(n, sizeof(**list)) : NULL;
+	if (!*list)
+		return 0;
+	read = xdivert_targets(x, *list, n);
+	return read < n ? read : n;
+}
+
+static void print_targets(struct xdivert *x, cJSON *array)
+{
+	struct xdv_target *list;
+	int i, n = read_targets(x, &list);
+
+	for (i = 0; i < n; i++) {
+		if (array)
+			add_target(array, &list[i]);
+		else
+			print_target(&list[i]);
+	}
+	free(list);
+}
+
 static void print_status(struct xdivert *x,
 			 const struct xdivert_interface *list, int n)
 {
@@ -76,6 +148,7 @@ static void print_status(struct xdivert *x,
 		printf("nothing is attached\n");
 	for (i = 0; i < n; i++)
 		print_iface(&list[i].iface, list[i].served);
+	print_targets(x, NULL);
 }
 
 static void print_status_json(struct xdivert *x,
@@ -91,6 +164,7 @@ static void print_status_json(struct xdivert *x,
 	array = cJSON_AddArrayToObject(o, "interfaces");
 	for (i = 0; i < n; i++)
 		add_iface(array, &list[i].iface, list[i].served);
+	print_targets(x, cJSON_AddArrayToObject(o, "targets"));
 	print_json(o);
 }
 

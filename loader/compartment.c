@@ -10,6 +10,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -112,6 +113,20 @@ int xdivert_compartment_enter(const char *name)
 	uint32_t id;
 
 	return enter(open_by_name(name, &id));
+}
+
+/* SO_NETNS_COOKIE (5.14) */
+int compartment_cookie(uint64_t *cookie)
+{
+	socklen_t size = sizeof(*cookie);
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), rc;
+
+	if (fd < 0)
+		return -errno;
+	rc = getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, cookie, &size) ? -errno
+									: 0;
+	close(fd);
+	return rc;
 }
 
 bool compartment_exists(uint32_t id)

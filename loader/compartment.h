@@ -8,6 +8,8 @@
 
 /* Is there a namespace of that id now? */
 bool compartment_exists(uint32_t id);
+/* The cookie of this thread's namespace: no two ever have the same. */
+int compartment_cookie(uint64_t *cookie);
 /* Move this thread into it. -ENOTCONN: it has gone. */
 int compartment_switch(uint32_t id);
 

@@ -7,6 +7,7 @@
 
 #include <xdivert.h>
 
+#include "reason.h"
 #include "state.h"
 
 /*
@@ -68,9 +69,9 @@ const char *xdivert_status_text(int status)
 	case ENETDOWN:
 		return "interface down";
 	case EOPNOTSUPP:
-		return "device cannot transmit XDP frames";
+		return "neither XDP frames nor the stack";
 	case ENXIO:
-		return "the device's peer is down or takes no XDP frames";
+		return "no carrier";
 	case ENOBUFS:
 	case ENOSPC:
 		return "queue full";
@@ -86,6 +87,10 @@ const char *xdivert_status_text(int status)
 		return "handle destroyed first";
 	case EINVAL:
 		return "not a sound IP packet";
+	case EIO:
+		return "dropped in the stack";
+	case EPERM:
+		return "dropped by TC";
 	case ETIMEDOUT:
 		return "fate unknown";
 	case ETIME:
@@ -117,9 +122,17 @@ const char *xdivert_reason_name(unsigned int reason)
 		[XDV_REASON_NO_COMPARTMENT] = "NO_COMPARTMENT",
 		[XDV_REASON_CANCELED] = "CANCELED",
 		[XDV_REASON_UNKNOWN] = "UNKNOWN",
+		[XDV_REASON_CONSUMED] = "CONSUMED",
+		[XDV_REASON_NEIGH_FAILED] = "NEIGH_FAILED",
 	};
 
-	return reason < XDV_REASONS ? names[reason] : "?";
+	const char *name = NULL;
+
+	if (reason & XDV_REASON_KERNEL)
+		name = reason_of_kernel(reason & ~XDV_REASON_KERNEL);
+	else if (reason < XDV_REASONS)
+		name = names[reason];
+	return name ? name : "?";
 }
 
 const char *xdivert_engine_name(unsigned int engine)

@@ -62,12 +62,8 @@ static void complain(const struct xdv_completion *c)
 
 	if (complained_before(c))
 		return;
-	fail(1, "%s: cannot inject: %s%s; see 'xdivert completions'",
-	     ifname_of(c->ifindex, name), xdivert_status_text(c->status),
-	     c->status == -EOPNOTSUPP || c->status == -ENXIO
-		     ? " (on a veth, turn GRO on at its peer: ethtool -K PEER "
-		       "gro on)"
-		     : "");
+	fail(1, "%s: cannot inject: %s; see 'xdivert completions'",
+	     ifname_of(c->ifindex, name), xdivert_status_text(c->status));
 }
 
 static void completed(void *arg, struct xdivert_packet *packet,
@@ -79,13 +75,18 @@ static void completed(void *arg, struct xdivert_packet *packet,
 	xdivert_packet_free(packet);
 }
 
+static void set_flag(struct xdivert_packet *p, uint32_t flag)
+{
+	xdivert_packet_set_flags(p, xdivert_packet_flags(p) | flag);
+}
+
 static int inject(struct daemon *d, struct xdivert_packet *p,
 		  const struct xdivert_metadata *m, uint32_t to)
 {
 	int family = *xdivert_packet_data(p) >> 4 == 6 ? AF_INET6 : AF_INET;
 
 	if (to) {
-		xdivert_packet_set_flags(p, XDIVERT_PACKET_FORWARDED);
+		set_flag(p, XDIVERT_PACKET_FORWARDED);
 		return xdivert_inject_forward_async(d->h, 0, 0, family, 0, to,
 						    p, completed, d);
 	}
@@ -135,6 +136,8 @@ static void classify(void *arg, struct xdivert_packet *p,
 	*verdict = !rule || rule->misses_callout || rule->misses_to
 			   ? XDIVERT_DROP
 			   : ask(rule, p);
+	if (rule && rule->via_stack)
+		set_flag(p, XDIVERT_PACKET_VIA_STACK);
 	if (*verdict != XDIVERT_DROP)
 		*verdict = inject(d, p, m, rule->to) ? XDIVERT_DROP
 						     : XDIVERT_ABSORB;

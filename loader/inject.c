@@ -15,6 +15,8 @@
 #include "inject.h"
 #include "live.h"
 #include "pool.h"
+#include "ring.h"
+#include "wait.h"
 
 static uint64_t now(void)
 {
@@ -107,7 +109,7 @@ int xdivert_injection_create(struct xdivert_injection **handle,
 	h->kinds = kinds;
 	h->last = &h->first;
 	h->wake = h->epoll = h->alive = h->link = -1;
-	h->changes = h->links = -1;
+	h->changes = h->links = h->link_changes = -1;
 	h->port.netns = h->port.tap = -1;
 	pthread_mutex_init(&h->lock, NULL);
 	rc = open_handle(h);
@@ -197,6 +199,17 @@ static int enqueue(struct xdivert_injection *h, struct xdivert_packet *p)
 	return rc;
 }
 
+static uint32_t desc_flags(const struct xdivert_packet *p)
+{
+	uint32_t flags = 0;
+
+	if (p->flags & XDIVERT_PACKET_FORWARDED)
+		flags |= XDV_DESC_DECREMENT_TTL;
+	if (p->flags & XDIVERT_PACKET_VIA_STACK)
+		flags |= XDV_DESC_VIA_STACK;
+	return flags;
+}
+
 static int initiate(struct xdivert_injection *h, uint32_t kind,
 		    const struct request *request, uint32_t flags, int family,
 		    struct xdivert_packet *p)
@@ -225,9 +238,7 @@ int xdivert_inject_forward_async(struct xdivert_injection *h, uint64_t context,
 		.context = context,
 		.compartment = compartment,
 		.ifindex = ifindex,
-		.flags = packet->flags & XDIVERT_PACKET_FORWARDED
-				 ? XDV_DESC_DECREMENT_TTL
-				 : 0,
+		.flags = desc_flags(packet),
 		.fn = fn,
 		.arg = arg,
 	};
@@ -349,7 +360,8 @@ static int round_of(struct xdivert_injection *h)
 	int n;
 
 	begin(h);
-	n = h->q ? serve_round(h) : 0;
+	n = live_round(h);
+	n += h->q ? serve_round(h) : 0;
 	n += send_queued(h);
 	end(h);
 	if (!n && h->trouble) {
@@ -359,19 +371,44 @@ static int round_of(struct xdivert_injection *h)
 	return n;
 }
 
+static int next_look(const struct xdivert_injection *h, int timeout_ms)
+{
+	return wait_timeout(h, serve_timeout(h, timeout_ms));
+}
+
+static uint64_t deadline(int timeout_ms)
+{
+	return now() + timeout_ms * 1000000ull;
+}
+
+/* In ms; what is not positive is not a deadline. */
+static int time_left(uint64_t until, int timeout_ms)
+{
+	uint64_t t;
+
+	if (timeout_ms <= 0)
+		return timeout_ms;
+	t = now();
+	return t < until ? (until - t) / 1000000 + 1 : 0;
+}
+
 int xdivert_dispatch(struct xdivert_injection *h, int timeout_ms)
 {
 	struct pollfd fd = {.fd = h->epoll, .events = POLLIN};
-	int n;
+	uint64_t until = timeout_ms > 0 ? deadline(timeout_ms) : 0;
+	int n, left, woken = 0;
 
 	if (h->dispatching)
 		return error_set(-EDEADLK, "dispatching is under way");
-	n = round_of(h);
-	if (n || !timeout_ms)
-		return n;
-	if (poll(&fd, 1, serve_timeout(h, timeout_ms)) < 0)
-		return error_set(-errno, "poll: %s", strerror(errno));
-	return round_of(h);
+	for (;;) {
+		n = round_of(h);
+		left = time_left(until, timeout_ms);
+		if (n || !left || woken > 0)
+			return n;
+		woken = poll(&fd, 1, next_look(h, left));
+		if (woken < 0)
+			return error_set(-errno, "poll: %s", strerror(errno));
+	}
 }
 
 int xdivert_fd(const struct xdivert_injection *h)
@@ -381,12 +418,12 @@ int xdivert_fd(const struct xdivert_injection *h)
 
 int xdivert_timeout(const struct xdivert_injection *h)
 {
-	return serve_timeout(h, -1);
+	return next_look(h, -1);
 }
 
 /* ---- the end ---- */
 
-static void cancel_queued(struct xdivert_injection *h)
+static void cancel(struct xdivert_injection *h)
 {
 	struct xdivert_packet *chain = take_queued(h), *rest;
 	int n = 0;
@@ -396,7 +433,27 @@ static void cancel_queued(struct xdivert_injection *h)
 		rest = cut_run(chain, &n);
 		live_refuse(h, chain, -ECANCELED, XDV_REASON_CANCELED);
 	}
+	live_cancel(h);
 	end(h);
+}
+
+/* Until nothing is pending. What callbacks return, nobody can queue again. */
+static void finish(struct xdivert_injection *h, int timeout_ms)
+{
+	struct pollfd fd = {.fd = ring_fd(h), .events = POLLIN};
+	uint64_t until = timeout_ms > 0 ? deadline(timeout_ms) : 0;
+	int left;
+
+	for (;;) {
+		begin(h);
+		live_round(h);
+		send_queued(h);
+		end(h);
+		left = time_left(until, timeout_ms);
+		if (!h->pending || !left)
+			return;
+		poll(&fd, 1, wait_timeout(h, left));
+	}
 }
 
 int xdivert_injection_destroy(struct xdivert_injection *h, int timeout_ms)
@@ -410,15 +467,9 @@ int xdivert_injection_destroy(struct xdivert_injection *h, int timeout_ms)
 	pthread_mutex_lock(&h->lock);
 	h->closing = true;
 	pthread_mutex_unlock(&h->lock);
-	/* Sending is synchronous: one round completes all that is queued, and
-	 * nothing can be queued any more.
-	 */
-	if (timeout_ms) {
-		begin(h);
-		send_queued(h);
-		end(h);
-	}
-	cancel_queued(h);
+	if (timeout_ms)
+		finish(h, timeout_ms);
+	cancel(h);
 	serve_end(h);
 	left = pool_abandon(h);
 	free_handle(h);

@@ -18,12 +18,15 @@ struct inject;
 struct ring_buffer;
 struct queues;
 
-/* Next hops that are being resolved: the last one, and since when. */
-struct kick {
-	uint32_t address[4];
+/* A target that cannot transmit XDP frames, as the last one said. */
+struct target {
+	uint32_t compartment;
 	uint32_t ifindex;
-	uint64_t at;
+	int status;	/* why, 0: it can */
+	uint64_t until; /* then it is tried again */
 };
+
+struct stack_port;
 
 struct registration {
 	xdivert_classify_fn fn;
@@ -62,9 +65,24 @@ struct xdivert_injection {
 	struct xdv_desc *descs; /* xdv_inflight */
 	uint16_t slots[XDV_INFLIGHT]; /* stack of those that are free */
 	uint32_t free_slots;
-	uint32_t finished;  /* all before this position have a completion */
-	uint32_t known[64]; /* ifindexes that surely have a stats row */
-	struct kick kick;
+	unsigned int delivered; /* completions */
+	uint32_t finished;	/* all before this position have a completion */
+	uint32_t known[64];	/* ifindexes that surely have a stats row */
+
+	/* wait.c */
+	uint64_t
+		sent[XDV_INFLIGHT]; /* by slot: when it was put into the ring */
+	uint16_t held[XDV_INFLIGHT]; /* slots, in the order of the packets */
+	uint32_t held_count;
+	bool judged;   /* some of them are over */
+	uint64_t look; /* nothing is overdue before */
+
+	/* target.c */
+	struct target targets[64];
+
+	/* stack.c */
+	struct stack_port *ports; /* into the stacks of compartments */
+	int link_changes;	  /* netlink */
 
 	/* seen.c */
 	struct xdv_injected *seen;

@@ -2,7 +2,8 @@
 /*
  * Each run of xdv_inject takes one descriptor of the ring. The kernel call is
  * synchronous and ends with a flush of every device, so when it returns the
- * tracepoints have told what became of each frame.
+ * tracepoints have told what became of each frame; but for those that went
+ * into the stack (wait.c).
  */
 #include <errno.h>
 #include <sched.h>
@@ -22,21 +23,14 @@
 #include "error.h"
 #include "inject.skel.h"
 #include "live.h"
-#include "neigh.h"
 #include "netdev.h"
+#include "ring.h"
 #include "seen.h"
-#include "stats.h"
+#include "stack.h"
+#include "wait.h"
 
 #define ETHERNET_HEADER 14
-#define KICK_INTERVAL	100000000 /* ns between two tries at one next hop */
-#define NO_CPU		0xffffffff
 #define PORT_MOST	10 /* packets: more are cheaper as live frames */
-
-#ifndef XDV_NO_COMPLETIONS
-#define XDV_NO_COMPLETIONS 0
-#endif
-
-_Static_assert(XDIVERT_PENDING_MAX <= XDV_INFLIGHT, "too few descriptors");
 
 static uint64_t now(void)
 {
@@ -116,144 +110,6 @@ static void *map_memory(const struct bpf_map *map, size_t size)
 	return p == MAP_FAILED ? NULL : p;
 }
 
-/* The first packet to a next hop fails truthfully; help the next one. */
-static void resolve_nexthop(struct xdivert_injection *h,
-			    const struct xdv_completion *c)
-{
-	struct kick *kick = &h->kick;
-
-	if (kick->ifindex == c->ifindex &&
-	    !memcmp(kick->address, c->nexthop, sizeof(kick->address)) &&
-	    c->completed - kick->at < KICK_INTERVAL)
-		return;
-	memcpy(kick->address, c->nexthop, sizeof(kick->address));
-	kick->ifindex = c->ifindex;
-	kick->at = c->completed;
-	neigh_resolve(c->ifindex, c->family, c->nexthop);
-}
-
-static uint32_t *slot_at(struct xdivert_injection *h, uint32_t position)
-{
-	return &h->skel->bss->xdv_slots[position & (XDV_INFLIGHT - 1)];
-}
-
-static struct xdv_desc *desc_at(struct xdivert_injection *h, uint32_t position)
-{
-	return &h->descs[*slot_at(h, position)];
-}
-
-static int deliver(void *arg, void *record, size_t size)
-{
-	const struct xdv_completion *c = record;
-	struct xdivert_injection *h = arg;
-
-	if (size < sizeof(*c))
-		return 0;
-	if (c->reason == XDV_REASON_FIB_NO_NEIGH)
-		resolve_nexthop(h, c);
-	h->slots[h->free_slots++] = c->slot;
-	inject_complete(h, &h->packets[h->descs[c->slot].frame], c);
-	return 0;
-}
-
-/* As if nobody wanted to know; bench/ measures what completions cost. */
-static void give_back(struct xdivert_injection *h, const struct xdv_desc *desc)
-{
-	const struct xdv_completion c = {.slot = desc - h->descs};
-
-	deliver(h, (void *)&c, sizeof(c));
-}
-
-/* A completion that BPF did not write. */
-static void complete_here(struct xdivert_injection *h, struct xdv_desc *desc,
-			  int status, enum xdv_reason reason)
-{
-	struct xdv_completion c = {
-		.id = desc->id,
-		.context = desc->context,
-		.submitted = desc->submitted,
-		.completed = now(),
-		.ifindex = desc->ifindex,
-		.compartment = desc->compartment,
-		.status = status,
-		.reason = reason,
-		.len = desc->len,
-		.slot = desc->slot,
-		.engine = desc->engine,
-	};
-	__u32 key;
-
-	desc->state = XDV_DESC_DONE;
-	c.seq = __atomic_add_fetch(&h->x->shared->completions, 1,
-				   __ATOMIC_RELAXED);
-	key = (c.seq - 1) & (XDV_RECENT - 1);
-	bpf_map_update_elem(h->x->recent, &key, &c, BPF_ANY);
-	deliver(h, &c, sizeof(c));
-}
-
-static void count(__u64 *counter)
-{
-	__atomic_fetch_add(counter, 1, __ATOMIC_RELAXED);
-}
-
-/* What the kernel did not take completes with the reason why. */
-static void refuse_queued(struct xdivert_injection *h, int status,
-			  enum xdv_reason reason)
-{
-	struct xdv_ring *ring = &h->skel->bss->xdv_ring;
-	uint32_t position = ring->consumer, end = ring->producer;
-
-	ring->consumer = end;
-	ring->settled = end;
-	h->finished = end;
-	for (; position != end; position++) {
-		count(&h->x->shared->refused);
-		complete_here(h, desc_at(h, position), status, reason);
-	}
-}
-
-/* What the run's end leaves open: err is the result of the kernel call. */
-static void complete_rest(struct xdivert_injection *h, struct xdv_desc *desc,
-			  int err)
-{
-	switch (desc->state) {
-	case XDV_DESC_PASSED:
-		if (err)
-			count(&h->x->shared->unpassed);
-		complete_here(h, desc, err,
-			      err ? XDV_REASON_ENGINE : XDV_REASON_NONE);
-		break;
-	case XDV_DESC_NO_ROUTE:
-		if (netdev_up(desc->ifindex))
-			complete_here(h, desc, -ENETUNREACH,
-				      XDV_REASON_FIB_NOT_FWDED);
-		else
-			complete_here(h, desc, -ENETDOWN,
-				      XDV_REASON_DEVICE_DOWN);
-		break;
-	case XDV_DESC_TAKEN:
-		if (XDV_NO_COMPLETIONS) {
-			give_back(h, desc);
-			break;
-		}
-		/* No tracepoint fired, and none will. */
-		count(&h->x->shared->unknown);
-		complete_here(h, desc, -ETIMEDOUT, XDV_REASON_UNKNOWN);
-		break;
-	}
-}
-
-static void settle_rest(struct xdivert_injection *h, int err)
-{
-	struct xdv_ring *ring = &h->skel->bss->xdv_ring;
-
-	/* If a tracepoint was silent, BPF shall not take another one for it. */
-	ring->cpu = NO_CPU;
-	for (; h->finished != ring->consumer; h->finished++)
-		complete_rest(h, desc_at(h, h->finished), err);
-	ring->settled = ring->consumer;
-}
-
 /*
  * Run xdv_inject once for each of n descriptors. Its frames begin longer than
  * any of them, for shrinking is cheaper than growing. They seem to arrive on
@@ -275,13 +131,25 @@ static int run(struct xdivert_injection *h, uint32_t n, uint32_t longest,
 		bpf_program__fd(h->skel->progs.xdv_inject), &opts);
 }
 
-static void run_all(struct xdivert_injection *h, uint32_t longest,
-		    uint32_t ingress)
+/* Somebody took the way into the stack away; without it live frames remain. */
+static int lose_port(struct xdivert_injection *h, uint32_t compartment,
+		     uint32_t *ingress)
+{
+	stack_forget(h, compartment);
+	h->skel->bss->xdv_ring.stack = 0;
+	*ingress = 0;
+	return 0;
+}
+
+/* Empty the ring; this thread is in the compartment. */
+static void run_all(struct xdivert_injection *h, uint32_t compartment,
+		    uint32_t longest, uint32_t ingress)
 {
 	struct xdv_ring *ring = &h->skel->bss->xdv_ring;
 	uint32_t before;
 	int err = 0;
 
+	wait_block(h, compartment);
 	while (!err && ring->consumer != ring->producer) {
 		before = ring->consumer;
 		err = run(h, ring->producer - before, longest, ingress);
@@ -290,13 +158,14 @@ static void run_all(struct xdivert_injection *h, uint32_t longest,
 		 */
 		if (err == -EINTR || err == -EAGAIN)
 			err = 0;
+		else if (err == -ENODEV && ring->stack == ingress && ingress)
+			err = lose_port(h, compartment, &ingress);
 		else if (!err && ring->consumer == before)
 			err = -EIO;
-		ring_buffer__consume(h->completions);
-		settle_rest(h, err);
+		ring_settle(h, err);
 	}
 	if (err)
-		refuse_queued(h, err, XDV_REASON_ENGINE);
+		ring_refuse(h, err, XDV_REASON_ENGINE);
 }
 
 static void set_engine(struct xdivert_injection *h, enum xdv_engine engine)
@@ -305,7 +174,7 @@ static void set_engine(struct xdivert_injection *h, enum xdv_engine engine)
 	uint32_t position;
 
 	for (position = ring->consumer; position != ring->producer; position++)
-		desc_at(h, position)->engine = engine;
+		ring_desc(h, position)->engine = engine;
 }
 
 /*
@@ -318,70 +187,56 @@ static void run_port(struct xdivert_injection *h)
 	const struct xdivert_packet *p;
 	uint32_t position;
 
+	ring->stack = 0;
 	set_engine(h, XDV_ENGINE_PORT);
 	while (ring->consumer != ring->producer) {
 		position = ring->consumer;
-		p = &h->packets[desc_at(h, position)->frame];
+		p = &h->packets[ring_desc(h, position)->frame];
 		port_send(&h->port, p->data, p->len);
 		if (*(volatile __u32 *)&ring->consumer == position)
 			break;
 	}
-	ring_buffer__consume(h->completions);
-	settle_rest(h, 0);
+	ring_settle(h, 0);
 	set_engine(h, XDV_ENGINE_LIVE);
 }
 
-/* Give a target its own row in xdv_stats before BPF first counts there. */
-static void ensure_stats(struct xdivert_injection *h, uint32_t ifindex)
+/* Out through what stands in the ring, as the stack's port sees it. */
+static void run_out(struct xdivert_injection *h, uint32_t compartment,
+		    uint32_t longest)
 {
-	if (h->known[ifindex % 64] == ifindex)
-		return;
-	if (!stats_row(h->x, ifindex))
-		h->known[ifindex % 64] = ifindex;
+	int port = stack_port(h, compartment);
+
+	h->skel->bss->xdv_ring.stack = port;
+	run_all(h, compartment, longest, port);
 }
 
-static unsigned int ttl_of(const struct xdivert_packet *p)
+/* Then what is held and need not be any longer. Whatever is held needs the
+ * stack, or comes behind what needs it.
+ */
+static void run_held(struct xdivert_injection *h, uint32_t compartment)
 {
-	unsigned int ttl = p->data[0] >> 4 == 4 ? p->data[8] : p->data[7];
+	uint32_t longest;
 
-	return ttl - !!(p->request.flags & XDV_DESC_DECREMENT_TTL);
-}
-
-/* Put a chain into the ring; the length of its longest packet. */
-static uint32_t fill(struct xdivert_injection *h, struct xdivert_packet *p)
-{
-	struct xdv_ring *ring = &h->skel->bss->xdv_ring;
-	uint32_t position = ring->producer, longest = 0, slot;
-	const struct request *r;
-
-	for (; p; p = p->request.next) {
-		r = &p->request;
-		if (!r->compartment)
-			ensure_stats(h, r->ifindex);
-		seen_record(h, p, r->context, ttl_of(p));
-		/* There are as many as injections may be pending. */
-		slot = h->slots[--h->free_slots];
-		*slot_at(h, position++) = slot;
-		h->descs[slot] = (struct xdv_desc){
-			.id = __atomic_add_fetch(&h->x->shared->next_injection,
-						 1, __ATOMIC_RELAXED),
-			.context = r->context,
-			.submitted = r->submitted,
-			.frame = p->frame,
-			.offset = p->data - p->base,
-			.len = p->len,
-			.ifindex = r->ifindex,
-			.compartment = r->compartment,
-			.flags = r->flags,
-			.state = XDV_DESC_QUEUED,
-			.engine = XDV_ENGINE_LIVE,
-			.slot = slot,
-		};
-		if (p->len > longest)
-			longest = p->len;
+	while (wait_ready(h, compartment)) {
+		if (!stack_port(h, compartment) && stack_open(h, compartment)) {
+			wait_give_up(h, compartment, -EOPNOTSUPP,
+				     XDV_REASON_ENGINE);
+			return;
+		}
+		longest = wait_release(h, compartment, false);
+		run_out(h, compartment, longest);
 	}
-	__atomic_store_n(&ring->producer, position, __ATOMIC_RELEASE);
-	return longest;
+}
+
+/* What is over; BPF counts it and writes its completion. */
+static void run_judged(struct xdivert_injection *h)
+{
+	uint32_t longest;
+
+	while (h->judged) {
+		longest = wait_release(h, 0, true);
+		run_all(h, 0, longest, 0);
+	}
 }
 
 /* Frames into the receive path need the interface's own address. */
@@ -395,57 +250,100 @@ static int address(struct xdivert_injection *h, uint32_t ifindex)
 	if (rc)
 		return rc;
 	for (position = ring->consumer; position != ring->producer; position++)
-		memcpy(desc_at(h, position)->mac, mac, sizeof(mac));
+		memcpy(ring_desc(h, position)->mac, mac, sizeof(mac));
 	return 0;
 }
 
 static void send_here(struct xdivert_injection *h, uint32_t longest,
 		      const struct request *r)
 {
-	bool receive = r->flags & XDV_DESC_RECEIVE;
+	if (!(r->flags & XDV_DESC_RECEIVE)) {
+		run_out(h, r->compartment, longest);
+		run_held(h, r->compartment);
+	} else if (address(h, r->ifindex)) {
+		ring_refuse(h, -ENODEV, XDV_REASON_NO_DEVICE);
+	} else if (!netdev_up(r->ifindex)) {
+		ring_refuse(h, -ENETDOWN, XDV_REASON_DEVICE_DOWN);
+	} else {
+		run_all(h, r->compartment, longest, r->ifindex);
+	}
+}
 
-	if (receive && address(h, r->ifindex))
-		refuse_queued(h, -ENODEV, XDV_REASON_NO_DEVICE);
-	else if (receive && !netdev_up(r->ifindex))
-		refuse_queued(h, -ENETDOWN, XDV_REASON_DEVICE_DOWN);
-	else
-		run_all(h, longest, receive ? r->ifindex : 0);
+static void go_home(const struct xdivert_injection *h)
+{
+	setns(h->x->netns, CLONE_NEWNET);
 }
 
 /* Of the handle's compartment, out of it, and few enough. */
-static bool goes_through_port(const struct xdivert_injection *h,
+static bool goes_through_port(struct xdivert_injection *h,
 			      const struct request *r)
 {
 	const struct xdv_ring *ring = &h->skel->bss->xdv_ring;
 
 	return port_usable(&h->port) && !r->compartment &&
 	       !(r->flags & XDV_DESC_RECEIVE) &&
-	       ring->producer - ring->consumer <= PORT_MOST;
+	       ring->producer - ring->consumer <= PORT_MOST &&
+	       !(ring_desc(h, ring->consumer)->flags & XDV_DESC_VIA_STACK);
 }
 
 void live_send(struct xdivert_injection *h, struct xdivert_packet *chain)
 {
 	/* The first packet's completion may reuse its request. */
 	struct request r = chain->request;
-	uint32_t longest = fill(h, chain);
+	uint32_t longest = ring_fill(h, chain);
 
 	if (goes_through_port(h, &r))
 		run_port(h);
 	if (!r.compartment) {
 		send_here(h, longest, &r);
 	} else if (compartment_switch(r.compartment)) {
-		refuse_queued(h, -ENOTCONN, XDV_REASON_NO_COMPARTMENT);
+		ring_refuse(h, -ENOTCONN, XDV_REASON_NO_COMPARTMENT);
 	} else {
 		send_here(h, longest, &r);
-		setns(h->x->netns, CLONE_NEWNET);
+		go_home(h);
 	}
+	run_judged(h);
 }
 
 void live_refuse(struct xdivert_injection *h, struct xdivert_packet *chain,
 		 int status, enum xdv_reason reason)
 {
-	fill(h, chain);
-	refuse_queued(h, status, reason);
+	ring_fill(h, chain);
+	ring_refuse(h, status, reason);
+}
+
+static void resume(struct xdivert_injection *h, uint32_t compartment)
+{
+	if (!compartment) {
+		run_held(h, 0);
+	} else if (compartment_switch(compartment)) {
+		wait_give_up(h, compartment, -ENOTCONN,
+			     XDV_REASON_NO_COMPARTMENT);
+	} else {
+		run_held(h, compartment);
+		go_home(h);
+	}
+}
+
+int live_round(struct xdivert_injection *h)
+{
+	unsigned int before = h->delivered;
+	uint32_t compartment;
+
+	ring_deliver(h);
+	stack_look(h);
+	wait_expire(h);
+	while (wait_next(h, &compartment))
+		resume(h, compartment);
+	run_judged(h);
+	return h->delivered - before;
+}
+
+void live_cancel(struct xdivert_injection *h)
+{
+	wait_cancel(h);
+	run_judged(h);
+	ring_deliver(h);
 }
 
 int live_create(struct xdivert_injection *h)
@@ -461,30 +359,21 @@ int live_create(struct xdivert_injection *h)
 				 strerror(-rc));
 	h->umem = map_memory(h->skel->maps.xdv_umem,
 			     (size_t)XDV_FRAMES * XDV_FRAME_SIZE);
-	h->descs = map_memory(h->skel->maps.xdv_inflight,
-			      XDV_INFLIGHT * sizeof(*h->descs));
-	h->completions = ring_buffer__new(
-		bpf_map__fd(h->skel->maps.xdv_completions), deliver, h, NULL);
-	while (h->free_slots < XDV_INFLIGHT) {
-		h->slots[h->free_slots] = h->free_slots;
-		h->free_slots++;
-	}
-	if (!h->umem || !h->descs || !h->completions)
+	if (!h->umem)
 		return error_set(-ENOMEM, "cannot map the UMEM: %s",
 				 strerror(errno));
-	return 0;
+	return ring_open(h);
 }
 
 void live_destroy(struct xdivert_injection *h)
 {
-	ring_buffer__free(h->completions);
+	stack_close(h);
+	ring_close(h);
 	if (h->link >= 0)
 		close(h->link);
 	port_close(&h->port);
 	if (h->umem)
 		munmap(h->umem, (size_t)XDV_FRAMES * XDV_FRAME_SIZE);
-	if (h->descs)
-		munmap(h->descs, XDV_INFLIGHT * sizeof(*h->descs));
 	seen_close(h);
 	inject__destroy(h->skel);
 }

@@ -19,10 +19,16 @@ int live_port(const struct xdivert_injection *h);
 
 /*
  * Send a chain of packets whose requests have the same compartment and kind,
- * and the same interface if that is to receive. All of them are complete
- * when it returns.
+ * and the same interface if that is to receive. What is not complete when it
+ * returns waits in or for the stack.
  */
 void live_send(struct xdivert_injection *h, struct xdivert_packet *chain);
+/* Send what need not wait any longer, and call back for what has completed; how
+ * many completions.
+ */
+int live_round(struct xdivert_injection *h);
+/* Complete all that waits, with -ECANCELED. */
+void live_cancel(struct xdivert_injection *h);
 /* Complete a chain without sending it. */
 void live_refuse(struct xdivert_injection *h, struct xdivert_packet *chain,
 		 int status, enum xdv_reason reason);

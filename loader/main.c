@@ -30,7 +30,7 @@ static const struct command {
 	 "yes|no]\n"
 	 "                       [--src-set FILE] [--dst-set FILE] [--to "
 	 "IFACE]\n"
-	 "                       [--do 'CALLOUT ARGS']...\n"
+	 "                       [--via-stack] [--do 'CALLOUT ARGS']...\n"
 	 "       xdivert rule list [--json | --format apply] | explain NAME | "
 	 "del NAME | flush | reload\n"
 	 "       xdivert rule test --pcap FILE [--rules FILE] [--iif IFACE] "
@@ -40,7 +40,7 @@ static const struct command {
 	{"flow", cmd_flow, true, "list [--json] | flush | limit N"},
 	{"run", cmd_run, true, "[--workers N]"},
 	{"inject", cmd_inject, true,
-	 "--oif IFACE (--pcap FILE | --hex BYTES) [--count N]"},
+	 "--oif IFACE (--pcap FILE | --hex BYTES) [--count N] [--via-stack]"},
 	{"completions", cmd_completions, true, "[--follow] [--json]"},
 	{"stats", cmd_stats, true, "[--json]"},
 	{"status", cmd_status, true, "[--json]"},

@@ -117,19 +117,24 @@ static int open_tap(struct port *port)
 	return 0;
 }
 
-int port_open(struct port *port)
+int port_open_pair(struct port *port)
 {
 	int rc;
 
 	*port = (struct port){.tap = -1, .netns = -1};
-	rc = open_tap(port);
-	if (!rc)
-		return 0;
-	port_close(port);
 	rc = open_pair(port);
 	if (rc)
 		port_close(port);
 	return rc;
+}
+
+int port_open(struct port *port)
+{
+	*port = (struct port){.tap = -1, .netns = -1};
+	if (!open_tap(port))
+		return 0;
+	port_close(port);
+	return port_open_pair(port);
 }
 
 int port_send(const struct port *port, const uint8_t *packet, uint32_t len)
@@ -143,7 +148,7 @@ int port_send(const struct port *port, const uint8_t *packet, uint32_t len)
 	return writev(port->tap, parts, 2) < 0 ? -errno : 0;
 }
 
-static void delete_veth(int ifindex)
+static void delete_link(int ifindex)
 {
 	char buffer[MNL_SOCKET_BUFFER_SIZE];
 	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buffer);
@@ -156,13 +161,29 @@ static void delete_veth(int ifindex)
 	netlink_request(nlh);
 }
 
+/*
+ * By its far end: the near one's ifindex means nothing in this thread's
+ * namespace, which may be another one.
+ */
+static void delete_pair(int netns)
+{
+	int home = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+
+	if (home >= 0 && !setns(netns, CLONE_NEWNET)) {
+		delete_link(if_nametoindex("peer"));
+		setns(home, CLONE_NEWNET);
+	}
+	if (home >= 0)
+		close(home);
+}
+
 void port_close(struct port *port)
 {
 	if (port->tap >= 0)
 		close(port->tap);
 	/* Closing alone would do for the pair, but some time later. */
 	else if (port->ifindex > 0)
-		delete_veth(port->ifindex);
+		delete_pair(port->netns);
 	if (port->netns >= 0)
 		close(port->netns);
 	*port = (struct port){.tap = -1, .netns = -1};

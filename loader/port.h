@@ -14,6 +14,8 @@ struct port {
 
 /* -errno */
 int port_open(struct port *port);
+/* No engine, but unlike a tap it does not keep its namespace alive. */
+int port_open_pair(struct port *port);
 void port_close(struct port *port);
 
 /* Is there an engine behind it? */

@@ -29,7 +29,7 @@ struct source {
 
 struct option {
 	const char *name;
-	const char *wants;
+	const char *wants; /* NULL: no value */
 	/* -EINVAL after error_set() */
 	int (*set)(struct xdv_rule *rule, const struct option *o,
 		   const char *value);
@@ -121,6 +121,17 @@ static int set_fragment(struct xdv_rule *rule, const struct option *o,
 	return 0;
 }
 
+static int set_via_stack(struct xdv_rule *rule, const struct option *o,
+			 const char *value)
+{
+	if (value)
+		return error_set(-EINVAL,
+				 "expected no value after %s, not '%s'",
+				 o->name, value);
+	rule->via_stack = 1;
+	return 0;
+}
+
 static int check_filter(const struct source *s, const char *value)
 {
 	struct bpf_program classic;
@@ -183,6 +194,7 @@ static const struct option options[] = {
 	 FIELD(src_set)},
 	{"--dst-set", "a file of prefixes", copy_path, check_set,
 	 FIELD(dst_set)},
+	{"--via-stack", NULL, set_via_stack, NULL, 0, 0},
 };
 #define OPTIONS (int)(sizeof(options) / sizeof(*options))
 
@@ -268,7 +280,7 @@ static int take_option(const struct source *s, const struct word *word, int n,
 {
 	const char *value;
 	const struct option *o = find_option(word[i].text, &value);
-	int used = value ? 1 : 2, rc;
+	int used, rc;
 
 	*at = i;
 	if (!o)
@@ -276,13 +288,14 @@ static int take_option(const struct source *s, const struct word *word, int n,
 	if (*given & 1u << (o - options) && o->set != add_action)
 		return error_set(-EINVAL, "expected %s only once", o->name);
 	*given |= 1u << (o - options);
-	if (!value && i + 1 == n) {
+	used = value || !o->wants ? 1 : 2;
+	if (used == 2 && i + 1 == n) {
 		*at = n;
 		return error_set(-EINVAL, "expected %s after %s", o->wants,
 				 o->name);
 	}
 	*at = i + used - 1;
-	value = value ? value : word[i + 1].text;
+	value = used == 2 ? word[i + 1].text : value;
 	rc = o->set(rule, o, value);
 	rc = rc ? rc : check_value(s, o, value);
 	return rc ? rc : used;
@@ -317,6 +330,10 @@ static int parse(const struct source *s, const struct word *word, int n,
 	}
 	if (s->checked && rule_check_name(rule->name))
 		return located(s, word, n, 0);
+	if (rule->via_stack && rule->layer == XDV_LAYER_RECEIVE) {
+		error_set(-EINVAL, "expected --layer forward with --via-stack");
+		return located(s, word, n, n);
+	}
 	if (!complete(rule, given)) {
 		error_set(-EINVAL, "expected --filter and an expression");
 		return located(s, word, n, n);
@@ -473,6 +490,8 @@ int xdivert_rule_format(const struct xdv_rule *rule, char *text, size_t size)
 		n += snprintf(LEFT, " --to %s", rule->to);
 	n += print_text(LEFT, "--src-set", rule->src_set);
 	n += print_text(LEFT, "--dst-set", rule->dst_set);
+	if (rule->via_stack)
+		n += snprintf(LEFT, " --via-stack");
 	while ((line = strsep(&rest, "\n")))
 		n += print_text(LEFT, "--do", line);
 #undef LEFT

@@ -12,7 +12,6 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/random.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
@@ -23,6 +22,7 @@
 #include <linux/magic.h>
 
 #include "attach.h"
+#include "compartment.h"
 #include "error.h"
 #include "opts.h"
 #include "state.h"
@@ -225,29 +225,17 @@ static int pin_object(struct xdivert *s, struct xdp_ingress *skel)
 	return err ? err : state_pin(s, fd, "xdv_rules");
 }
 
-/* SO_NETNS_COOKIE (5.14): never the same for two namespaces. */
-static int netns_cookie(__u64 *cookie)
-{
-	socklen_t size = sizeof(*cookie);
-	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), rc;
-
-	if (fd < 0)
-		return -errno;
-	rc = getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, cookie, &size) ? -errno
-									: 0;
-	close(fd);
-	return rc;
-}
-
 /* The first words of xdv_control say whose maps these are. */
 static int sign(int control)
 {
 	struct xdv_control first = {.abi = XDV_ABI};
 	__u32 zero = 0;
-	int rc = netns_cookie(&first.netns);
+	uint64_t cookie;
+	int rc = compartment_cookie(&cookie);
 
 	if (rc)
 		return rc;
+	first.netns = cookie;
 	/* Locally administered and nobody's guess. */
 	if (getrandom(first.mac, sizeof(first.mac), 0) !=
 	    (ssize_t)sizeof(first.mac))
@@ -311,6 +299,7 @@ static const struct {
 	{"xdv_queues", offsetof(struct xdivert, queues)},
 	{"xdv_xsks", offsetof(struct xdivert, xsks)},
 	{"xdv_recent", offsetof(struct xdivert, recent)},
+	{"xdv_targets", offsetof(struct xdivert, targets)},
 	{"xdv_stages", offsetof(struct xdivert, stages)},
 	{"xdv_tc_stages", offsetof(struct xdivert, tc_stages)},
 	{"xdv_scratch", offsetof(struct xdivert, scratch)},
@@ -482,11 +471,11 @@ void state_remove_idle(struct xdivert *s)
 static int open_once(struct xdivert *s, bool create)
 {
 	int err = create ? create_if_missing(s) : 0;
-	__u64 cookie;
+	uint64_t cookie;
 
 	err = err ? err : open_maps(s);
 	err = err ? err : map_maps(s);
-	err = err ? err : netns_cookie(&cookie);
+	err = err ? err : compartment_cookie(&cookie);
 	if (err)
 		return err;
 	if (s->shared->abi != XDV_ABI)
@@ -628,7 +617,15 @@ void state_settle(struct xdivert *s)
 	/* Whoever has a handle may have packets too. */
 	if (state_lock_folder(s, "handles", LOCK_EX, &fd))
 		return;
-	held = stats_read(s, &total, NULL, 0) < 0 ? 0 : (int64_t)total.held;
+	if (stats_read(s, &total, NULL, 0) < 0) {
+		close(fd);
+		return;
+	}
+	held = total.held;
+	/* What became of a frame in the stack, nobody has seen. */
+	if ((int64_t)total.in_flight > 0)
+		__atomic_fetch_add(&s->shared->unknown, total.in_flight,
+				   __ATOMIC_RELAXED);
 	if (held > 0) {
 		__atomic_fetch_add(&s->shared->dropped, held, __ATOMIC_RELAXED);
 		__atomic_fetch_add(&s->shared->abandoned, held,

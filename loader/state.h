@@ -22,8 +22,8 @@ struct xdivert {
 	pthread_t owner; /* who has it */
 	int lock;	 /* the folder, flocked exclusively; -1 if not */
 
-	int stats, control, ifaces, queues, xsks, recent, stages, tc_stages,
-		scratch, tapped, rules, hits, flows;
+	int stats, control, ifaces, queues, xsks, recent, targets, stages,
+		tc_stages, scratch, tapped, rules, hits, flows;
 	struct xdv_control *shared;  /* mapped */
 	struct xdv_queue *occupancy; /* mapped: XDV_ROWS */
 };

@@ -22,7 +22,7 @@
 #endif
 
 /* Changes with every struct below: two versions do not share maps. */
-#define XDV_ABI 9
+#define XDV_ABI 10
 
 #define XDV_MAX_IFACES	 64
 #define XDV_MAX_QUEUES	 64 /* receive queues of one interface */
@@ -269,11 +269,13 @@ struct xdv_rule {
 	__u64 retired; /* when it was */
 	__u32 id;
 	__s32 priority;
-	__u32 layer;	/* enum xdv_layer; 0: forward */
-	__u32 slot;	/* its row in xdv_hits */
-	__u32 state;	/* enum xdv_rule_state */
-	__u32 order;	/* among those of its priority */
-	__u32 fragment; /* enum xdv_fragment */
+	__u32 layer;	 /* enum xdv_layer; 0: forward */
+	__u32 slot;	 /* its row in xdv_hits */
+	__u32 state;	 /* enum xdv_rule_state */
+	__u32 order;	 /* among those of its priority */
+	__u32 fragment;	 /* enum xdv_fragment */
+	__u32 via_stack; /* 1: through the stack of the target */
+	__u32 pad;
 	char name[XDV_NAME_LEN];
 	char iif[XDV_NAME_LEN];
 	char oif[XDV_NAME_LEN];
@@ -328,13 +330,20 @@ struct xdv_hits {
 };
 
 #define XDV_DESC_DECREMENT_TTL 0x1
-#define XDV_DESC_RECEIVE       0x2 /* into the local stack, not out */
+#define XDV_DESC_RECEIVE       0x2  /* into the local stack, not out */
+#define XDV_DESC_VIA_STACK     0x4  /* through the target's own stack */
+#define XDV_DESC_COUNTED       0x8  /* as injected */
+#define XDV_DESC_VERDICT       0x10 /* user space says what became of it */
 
 enum xdv_desc_state {
 	XDV_DESC_QUEUED,
 	XDV_DESC_TAKEN,	   /* redirected, fate not yet known */
 	XDV_DESC_PASSED,   /* counted; the run's result says whether taken */
 	XDV_DESC_NO_ROUTE, /* failed and counted; user space says why */
+	/* From here on the ring has done with it. */
+	XDV_DESC_HELD,	   /* user space puts it into the ring again */
+	XDV_DESC_ENTERING, /* on its way to the stack */
+	XDV_DESC_TRACKED,  /* in it */
 	XDV_DESC_DONE,	   /* its completion is written */
 };
 
@@ -351,12 +360,50 @@ struct xdv_desc {
 	__u32 ifindex;
 	__u32 compartment;
 	__u32 flags;
-	__u16 state;  /* enum xdv_desc_state */
-	__u16 engine; /* enum xdv_engine */
-	__u8 mac[6];  /* RECEIVE: of the interface */
-	__u16 slot;   /* its own */
+	__u16 state;	  /* enum xdv_desc_state */
+	__u16 engine;	  /* enum xdv_engine */
+	__u8 mac[6];	  /* RECEIVE: of the interface */
+	__u16 slot;	  /* its own */
+	__u64 waiting;	  /* id while the stack has it: who clears that may
+			   * complete it
+			   */
+	__u32 nexthop[4]; /* network order */
+	__u16 family;	  /* of nexthop */
+	__u16 flow;	  /* in xdv_stacked */
+	__u16 hop;	  /* in xdv_hops */
+	__u16 pad;
+	__u32 asking; /* counted in its hop's asking */
+	__u32 pad2;
+	__s32 status; /* HELD, VERDICT: so far */
+	__u32 reason; /* VERDICT */
 };
-XDV_SIZE(struct xdv_desc, 56);
+XDV_SIZE(struct xdv_desc, 104);
+
+/*
+ * What may not be overtaken, by hashes: xdv_stacked counts the frames of a flow
+ * that the stack has, xdv_hops those of a next hop.
+ */
+#define XDV_BUCKETS 1024
+
+struct xdv_hop {
+	__u32 asking; /* in the stack, but not yet past the neighbour */
+	__u32 held;   /* in user space, until it is their turn */
+};
+
+/* Frames in the stack at most, and while neighbours are not resolved; held
+ * behind one that waits for its neighbour.
+ */
+#define XDV_STACK_MAX	   768
+#define XDV_UNRESOLVED_MAX 512
+#define XDV_HELD_MAX	   128
+
+/* A frame in the stack, by its sk_buff. */
+struct xdv_tracked {
+	__u64 id;
+	__u64 device; /* that transmits it now */
+	__u32 slot;
+	__u32 cpu; /* where it does */
+};
 
 enum xdv_engine {
 	XDV_ENGINE_NONE,
@@ -364,6 +411,16 @@ enum xdv_engine {
 	XDV_ENGINE_PORT,
 	XDV_ENGINE_NEIGH,
 };
+
+/* xdv_targets: by compartment << 32 | ifindex. */
+struct xdv_target {
+	__u64 since;
+	__u32 compartment; /* 0: this one */
+	__u32 ifindex;
+	__u32 engine; /* enum xdv_engine */
+	__s32 status; /* why not live: what it said to a live frame */
+};
+XDV_SIZE(struct xdv_target, 24);
 
 /* Who said no. */
 enum xdv_reason {
@@ -386,9 +443,14 @@ enum xdv_reason {
 	XDV_REASON_ENGINE,	     /* the kernel call itself failed */
 	XDV_REASON_NO_COMPARTMENT,
 	XDV_REASON_CANCELED,
-	XDV_REASON_UNKNOWN, /* the kernel did not say what it did */
+	XDV_REASON_UNKNOWN,  /* the kernel did not say what it did */
+	XDV_REASON_CONSUMED, /* taken by something on the way, not dropped */
+	XDV_REASON_NEIGH_FAILED, /* where the kernel does not name it */
 	XDV_REASONS,
 };
+
+/* With this, the rest is of the kernel's enum skb_drop_reason. */
+#define XDV_REASON_KERNEL 0x80000000
 
 /* What became of one injection: xdv_completions and xdv_recent. */
 struct xdv_completion {
@@ -400,10 +462,10 @@ struct xdv_completion {
 	__u32 ifindex;
 	__u32 compartment;
 	__s32 status; /* 0: handed to the device; else -errno */
-	__u32 reason; /* enum xdv_reason */
+	__u32 reason; /* enum xdv_reason, or of the kernel */
 	__u32 len;
 	__u32 slot;	  /* in xdv_inflight */
-	__u32 nexthop[4]; /* NO_NEIGH: who did not answer, network order */
+	__u32 nexthop[4]; /* EHOSTUNREACH: who did not answer, network order */
 	__u16 family;	  /* of nexthop */
 	__u16 engine;	  /* enum xdv_engine */
 	__u32 pad;
@@ -434,6 +496,9 @@ struct xdv_ring {
 	__u32 consumer; /* BPF: next to take */
 	__u32 settled;	/* BPF: none before it is XDV_DESC_TAKEN */
 	__u32 cpu;	/* of the batch under way */
+	__u32 stack;	/* ifindex of the port into the stack, 0: none there */
+	__u32 in_stack; /* frames */
+	__u32 held;	/* frames */
 };
 
 #endif

@@ -32,7 +32,7 @@ void sh(const char *format, ...)
 		fail_msg("failed: %s", command);
 }
 
-static int open_wire(const char *ifname)
+int lab_wire(const char *ifname)
 {
 	struct sockaddr_ll address = {.sll_family = AF_PACKET,
 				      .sll_protocol = htons(3)};
@@ -90,8 +90,8 @@ static int open_wires(void)
 	far = open(path, O_RDONLY | O_CLOEXEC);
 	if (home < 0 || far < 0 || setns(far, CLONE_NEWNET))
 		return -1;
-	lab.wire_v = open_wire("v1");
-	lab.wire_w = open_wire("w1");
+	lab.wire_v = lab_wire("v1");
+	lab.wire_w = lab_wire("w1");
 	lab.v1 = if_nametoindex("v1");
 	netdev_mac(lab.v1, lab.mac_v1);
 	if (setns(home, CLONE_NEWNET))

@@ -49,6 +49,8 @@ uint32_t lab_build(const struct udp *u, uint8_t *data);
 struct xdivert_packet *lab_packet(struct xdivert_injection *h,
 				  const struct udp *u);
 
+/* A raw socket on an interface of this thread's namespace, or -1. */
+int lab_wire(const char *ifname);
 /* Put an IP packet on the wire from the far end of v0. */
 void lab_send(const uint8_t *data, uint32_t len);
 /* The next frame on that wire whose end is text; its length, 0 after ms. */

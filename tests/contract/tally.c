@@ -33,6 +33,7 @@ void completed(void *arg, struct xdivert_packet *p,
 	t->called++;
 	t->ok += !c->status;
 	t->failed += c->status != 0;
+	t->engine[c->engine]++;
 	t->last = *c;
 	t->thread = pthread_self();
 	xdivert_packet_free(p);
@@ -58,6 +59,13 @@ int inject(struct xdivert_injection *h, const struct udp *u, uint32_t ifindex,
 	if (rc)
 		xdivert_packet_free(p);
 	return rc;
+}
+
+void wait_called(struct xdivert_injection *h, const struct tally *t, int n)
+{
+	while (t->called < n)
+		assert_true(xdivert_dispatch(h, 2 * XDIVERT_BOUND_MS) > 0);
+	assert_int_equal(t->called, n);
 }
 
 void expect_on(int wire, const char *text)

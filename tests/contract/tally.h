@@ -12,6 +12,7 @@
 struct tally {
 	struct xdivert_injection *h;
 	int called, ok, failed;
+	int engine[XDV_ENGINE_NEIGH + 1]; /* how many took which */
 	struct xdv_completion last;
 	pthread_t thread;
 	int again; /* inject so often from the completion */
@@ -30,6 +31,9 @@ struct xdivert_injection *create(int family, uint32_t kinds);
 /* Initiate; context 77. On failure the packet is freed. */
 int inject(struct xdivert_injection *h, const struct udp *u, uint32_t ifindex,
 	   struct tally *t);
+
+/* Dispatch until so many were called; the stack takes its time. */
+void wait_called(struct xdivert_injection *h, const struct tally *t, int n);
 
 void expect_on(int wire, const char *text);
 void expect_nothing_on(int wire, const char *text);

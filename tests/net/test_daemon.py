@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The daemon comes and goes; packets pass or drop as --fail says."""
 import json
+import pathlib
 import subprocess
 import threading
 import time
@@ -123,6 +124,9 @@ def test_killed_between_receive_and_inject_is_accounted(lab, path):
     lab.gateway.rule("all", "udp")
     daemon = lab.gateway.daemon()
     daemon.process.send_signal(19)  # SIGSTOP
+    wait_for(lambda: all(task.read_text().split()[2] == "T" for task in
+                         pathlib.Path(f"/proc/{daemon.pid}").glob(
+                             "task/*/stat")))
     for _ in range(10):
         path.send(udp("waits-in-a-queue"))
     wait_for(lambda: lab.gateway.stats()["diverted"] == 10)

@@ -8,7 +8,6 @@ import pytest
 from scapy.layers.l2 import ARP
 from scapy.utils import wrpcap
 
-from lab import wait_for
 from packets import IP, UDP, Ether, IPv6, Path, udp
 
 GATEWAY4 = dict(src="10.0.2.1", dst="10.0.2.2")
@@ -134,36 +133,56 @@ def test_interface_down(lab, gateway):
         gateway.run("ip link del d0")
 
 
-def test_no_neighbour_then_resolved(lab, gateway):
-    """The first fails and asks; once the answer is there the next succeeds."""
+def last(gateway):
+    return gateway.completions()[-1]
+
+
+def test_no_neighbour_is_resolved(lab, gateway):
+    """The stack asks for it, and the packet that waited arrives."""
+    path = Path(lab)
     mac = lab.server.mac("s0")
     gateway.run("ip neigh del 10.0.2.2 dev g1")
     try:
-        check_failure(gateway, packet("x"), "g1", "no neighbour",
-                      "FIB_NO_NEIGH", -113)
-        wait_for(lambda: mac in gateway.run("ip neigh show 10.0.2.2").stdout)
+        sent = packet("waited-for-an-ar")
+        assert inject(gateway, sent).returncode == 0
+        assert path.arrives(b"waited-for-an-ar") == \
+            bytes(Ether(**path.to_server) / sent)
+        assert (last(gateway)["engine"], last(gateway)["status"]) == \
+            ("neigh", 0)
         assert inject(gateway, packet("x")).returncode == 0
-        # Somebody who does not exist.
-        for _ in range(2):
-            check_failure(gateway, packet("x", dst="10.0.2.99"), "g1",
-                          "no neighbour", "FIB_NO_NEIGH", -113)
+        assert last(gateway)["engine"] != "neigh"
     finally:
         gateway.run(f"ip neigh replace 10.0.2.2 lladdr {mac} dev g1 "
                     "nud permanent")
 
 
-def test_no_neighbour_ipv6_then_resolved(lab, gateway):
+def test_no_neighbour_ipv6_is_resolved(lab, gateway):
+    path = Path(lab)
     mac = lab.server.mac("s0")
     gateway.run("ip neigh del fd00:2::2 dev g1")
-    sent = IPv6(**GATEWAY6) / UDP() / "x"
+    sent = IPv6(**GATEWAY6) / UDP() / "waited-for-an-na"
     try:
-        check_failure(gateway, sent, "g1", "no neighbour", "FIB_NO_NEIGH",
-                      -113)
-        wait_for(lambda: mac in gateway.run("ip neigh show fd00:2::2").stdout)
         assert inject(gateway, sent).returncode == 0
+        assert path.arrives(b"waited-for-an-na") == \
+            bytes(Ether(**path.to_server) / sent)
+        assert last(gateway)["engine"] == "neigh"
     finally:
         gateway.run(f"ip neigh replace fd00:2::2 lladdr {mac} dev g1 "
                     "nud permanent")
+
+
+@pytest.mark.parametrize("sent", [
+    packet("x", dst="10.0.2.99"),
+    IPv6(**{**GATEWAY6, "dst": "fd00:2::99"}) / UDP() / "x"],
+    ids=["ipv4", "ipv6"])
+def test_nobody_answers(gateway, sent):
+    """Said within the neighbour timeout, for each that waited."""
+    assert inject(gateway, sent, "g1", "--count", "3").returncode == 1
+    assert [(c["status"], c["error"], c["reason"], c["engine"])
+            for c in gateway.completions()] == \
+        [(-113, "no neighbour", "NEIGH_FAILED", "neigh")] * 3
+    assert max(c["latency_ns"] for c in gateway.completions()) < 5e9
+    assert gateway.stats()["failed"] == 3
 
 
 def test_no_route_on_this_interface(gateway):
@@ -192,14 +211,19 @@ def test_bigger_than_a_frame_holds(gateway):
 
 
 def test_peer_without_napi(lab, gateway):
-    """A veth takes XDP frames only if its peer runs NAPI."""
+    """A veth takes XDP frames only if its peer runs NAPI; its stack does."""
+    path = Path(lab)
     lab.server.run("ethtool -K s0 gro off")
     try:
-        done = inject(gateway, packet("x"))
-        assert done.returncode == 1
+        sent = packet("no-napi-no-xdp!!")
+        assert inject(gateway, sent).returncode == 0
+        assert path.arrives(b"no-napi-no-xdp!!") == \
+            bytes(Ether(**path.to_server) / sent)
+        assert last(gateway)["engine"] == "neigh"
         # ENXIO before kernel 6.3, which learned to say what a device can.
-        assert gateway.completions()[-1]["status"] in (-95, -6)
-        assert gateway.stats()["failed"] == 1
+        target, = gateway.status()["targets"]
+        assert target["ifname"] == "g1" and target["engine"] == "neigh"
+        assert target["status"] in (-95, -6)
     finally:
         lab.server.run("ethtool -K s0 gro on")
 
@@ -214,7 +238,8 @@ def test_peer_down(lab, gateway):
     try:
         done = inject(gateway, packet("x", dst="10.0.9.2"), "d0")
         assert done.returncode == 1
-        assert gateway.completions()[-1]["status"] in (-6, -95)
+        assert (last(gateway)["status"], last(gateway)["error"]) == \
+            (-6, "no carrier")
     finally:
         gateway.run("ip link del d0")
 

@@ -35,6 +35,7 @@ quotes --filter 'udp[8:4] = 0x61626364' --do "replace 'it''ss' \"it s\"" --do 's
 back --filter '' --do 'replace \x41\x22 BC' --to g0 --iif g0 --oif g1
 in --filter ip --layer receive --fragment no
 frag --filter tcp --fragment=yes --priority=7   # behind a rule
+slow --filter icmp --via-stack --priority 300
 """
 
 
@@ -43,7 +44,8 @@ def test_apply_reads_what_list_prints(lab):
     apply_text(lab, EVERYTHING)
     first = rules(lab)
     assert [r["name"] for r in first] == \
-        ["words", "frag", "plain", "quotes", "back", "in"]
+        ["words", "frag", "plain", "quotes", "back", "in", "slow"]
+    assert [r["via_stack"] for r in first] == [False] * 6 + [True]
     assert first[3]["do"] == ["replace 'it''ss' \"it s\"", "set ip.dscp 46"]
     assert first[4]["do"] == ["replace \\x41\\x22 BC"]
     assert first[5]["layer"] == "receive" and first[5]["fragment"] == "no"
@@ -90,6 +92,8 @@ BAD = [
     ("a/b --filter ip", 1, 1, "letters"),
     ("a --filter ip --filter ip", 1, 15, "once"),
     ("a --filter ip --fragment maybe", 1, 26, "yes or no"),
+    ("a --filter ip --via-stack=1", 1, 15, "no value"),
+    ("a --filter ip --via-stack --layer receive", 1, 42, "layer forward"),
 ]
 
 

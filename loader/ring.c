@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * A packet has a descriptor from the time it is put into the ring until its
+ * completion is delivered. The ring holds the slots of those whose turn it is.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <xdivert.h>
+
+#include "error.h"
+#include "inject.skel.h"
+#include "netdev.h"
+#include "ring.h"
+#include "seen.h"
+#include "stats.h"
+#include "target.h"
+#include "wait.h"
+
+#define NO_CPU 0xffffffff
+
+#ifndef XDV_NO_COMPLETIONS
+#define XDV_NO_COMPLETIONS 0
+#endif
+
+_Static_assert(XDIVERT_PENDING_MAX <= XDV_INFLIGHT, "too few descriptors");
+
+static uint64_t now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000ull + t.tv_nsec;
+}
+
+static uint32_t *slot_at(struct xdivert_injection *h, uint32_t position)
+{
+	return &h->skel->bss->xdv_slots[position & (XDV_INFLIGHT - 1)];
+}
+
+struct xdv_desc *ring_desc(struct xdivert_injection *h, uint32_t position)
+{
+	return &h->descs[*slot_at(h, position)];
+}
+
+/* ---- back ---- */
+
+static int deliver(void *arg, void *record, size_t size)
+{
+	const struct xdv_completion *c = record;
+	struct xdivert_injection *h = arg;
+
+	if (size < sizeof(*c))
+		return 0;
+	if (c->status == -EHOSTUNREACH)
+		wait_unreachable(h, c);
+	h->delivered++;
+	h->slots[h->free_slots++] = c->slot;
+	inject_complete(h, &h->packets[h->descs[c->slot].frame], c);
+	return 0;
+}
+
+int ring_fd(const struct xdivert_injection *h)
+{
+	return ring_buffer__epoll_fd(h->completions);
+}
+
+void ring_deliver(struct xdivert_injection *h)
+{
+	ring_buffer__consume(h->completions);
+}
+
+/* As if nobody wanted to know; bench/ measures what completions cost. */
+static void give_back(struct xdivert_injection *h, const struct xdv_desc *desc)
+{
+	const struct xdv_completion c = {.slot = desc->slot};
+
+	deliver(h, (void *)&c, sizeof(c));
+}
+
+/* A completion that BPF did not write. */
+static void complete_here(struct xdivert_injection *h, struct xdv_desc *desc,
+			  int status, enum xdv_reason reason)
+{
+	struct xdv_completion c = {
+		.id = desc->id,
+		.context = desc->context,
+		.submitted = desc->submitted,
+		.completed = now(),
+		.ifindex = desc->ifindex,
+		.compartment = desc->compartment,
+		.status = status,
+		.reason = reason,
+		.len = desc->len,
+		.slot = desc->slot,
+		.engine = desc->engine,
+	};
+	__u32 key;
+
+	desc->state = XDV_DESC_DONE;
+	c.seq = __atomic_add_fetch(&h->x->shared->completions, 1,
+				   __ATOMIC_RELAXED);
+	key = (c.seq - 1) & (XDV_RECENT - 1);
+	bpf_map_update_elem(h->x->recent, &key, &c, BPF_ANY);
+	deliver(h, &c, sizeof(c));
+}
+
+static void count(__u64 *counter)
+{
+	__atomic_fetch_add(counter, 1, __ATOMIC_RELAXED);
+}
+
+void ring_refuse(struct xdivert_injection *h, int status,
+		 enum xdv_reason reason)
+{
+	struct xdv_ring *ring = &h->skel->bss->xdv_ring;
+	uint32_t position = ring->consumer, end = ring->producer;
+	struct xdv_desc *desc;
+
+	ring->consumer = end;
+	ring->settled = end;
+	h->finished = end;
+	for (; position != end; position++) {
+		desc = ring_desc(h, position);
+		count(desc->flags & XDV_DESC_COUNTED ? &h->x->shared->unknown
+						     : &h->x->shared->refused);
+		if (desc->flags & XDV_DESC_VERDICT)
+			complete_here(h, desc, desc->status, desc->reason);
+		else
+			complete_here(h, desc, status, reason);
+	}
+}
+
+/* What the run's end leaves open: err is the result of the kernel call. */
+static void complete_rest(struct xdivert_injection *h, struct xdv_desc *desc,
+			  int err)
+{
+	switch (desc->state) {
+	case XDV_DESC_PASSED:
+		if (err)
+			count(&h->x->shared->unpassed);
+		complete_here(h, desc, err,
+			      err ? XDV_REASON_ENGINE : XDV_REASON_NONE);
+		break;
+	case XDV_DESC_NO_ROUTE:
+		if (netdev_up(desc->ifindex))
+			complete_here(h, desc, -ENETUNREACH,
+				      XDV_REASON_FIB_NOT_FWDED);
+		else
+			complete_here(h, desc, -ENETDOWN,
+				      XDV_REASON_DEVICE_DOWN);
+		break;
+	case XDV_DESC_TAKEN:
+		if (XDV_NO_COMPLETIONS) {
+			give_back(h, desc);
+			break;
+		}
+		/* No tracepoint fired, and none will. */
+		count(&h->x->shared->unknown);
+		complete_here(h, desc, -ETIMEDOUT, XDV_REASON_UNKNOWN);
+		break;
+	}
+}
+
+/* What the ring is done with, but the packet is not. */
+static void keep(struct xdivert_injection *h, struct xdv_desc *desc, int err)
+{
+	if (desc->state == XDV_DESC_HELD) {
+		if (desc->status)
+			target_refused(h, desc->compartment, desc->ifindex,
+				       desc->status);
+		wait_hold(h, desc);
+	} else if (desc->state == XDV_DESC_ENTERING && err) {
+		/* The kernel had no memory for an sk_buff. */
+		wait_judge(h, desc, err, XDV_REASON_ENGINE);
+	}
+}
+
+void ring_settle(struct xdivert_injection *h, int err)
+{
+	struct xdv_ring *ring = &h->skel->bss->xdv_ring;
+	uint32_t position;
+
+	/* If a tracepoint was silent, BPF shall not take another one for it. */
+	ring->cpu = NO_CPU;
+	/* Before completions are delivered: they free slots. */
+	for (position = h->finished; position != ring->consumer; position++)
+		keep(h, ring_desc(h, position), err);
+	ring_deliver(h);
+	for (; h->finished != ring->consumer; h->finished++)
+		complete_rest(h, ring_desc(h, h->finished), err);
+	ring->settled = ring->consumer;
+}
+
+/* ---- in ---- */
+
+/* Give a target its own row in xdv_stats before BPF first counts there. */
+static void ensure_stats(struct xdivert_injection *h, uint32_t ifindex)
+{
+	if (h->known[ifindex % 64] == ifindex)
+		return;
+	if (!stats_row(h->x, ifindex))
+		h->known[ifindex % 64] = ifindex;
+}
+
+static unsigned int ttl_of(const struct xdivert_packet *p)
+{
+	unsigned int ttl = p->data[0] >> 4 == 4 ? p->data[8] : p->data[7];
+
+	return ttl - !!(p->request.flags & XDV_DESC_DECREMENT_TTL);
+}
+
+/* There are as many descriptors as injections may be pending. */
+static uint32_t describe(struct xdivert_injection *h, struct xdivert_packet *p,
+			 uint64_t time)
+{
+	const struct request *r = &p->request;
+	uint32_t slot = h->slots[--h->free_slots];
+
+	h->descs[slot] = (struct xdv_desc){
+		.id = __atomic_add_fetch(&h->x->shared->next_injection, 1,
+					 __ATOMIC_RELAXED),
+		.context = r->context,
+		.submitted = r->submitted,
+		.frame = p->frame,
+		.offset = p->data - p->base,
+		.len = p->len,
+		.ifindex = r->ifindex,
+		.compartment = r->compartment,
+		.flags = r->flags,
+		.state = XDV_DESC_QUEUED,
+		.engine = XDV_ENGINE_LIVE,
+		.slot = slot,
+	};
+	h->sent[slot] = time;
+	return slot;
+}
+
+static void add(struct xdivert_injection *h, uint32_t *position, uint32_t slot)
+{
+	*slot_at(h, (*position)++) = slot;
+}
+
+uint32_t ring_fill(struct xdivert_injection *h, struct xdivert_packet *p)
+{
+	struct xdv_ring *ring = &h->skel->bss->xdv_ring;
+	uint32_t position = ring->producer, longest = 0;
+	uint64_t time = now();
+	struct request *r;
+
+	for (; p; p = p->request.next) {
+		r = &p->request;
+		if (!r->compartment)
+			ensure_stats(h, r->ifindex);
+		if (!(r->flags & XDV_DESC_RECEIVE))
+			r->flags |= target_flags(h, r->compartment, r->ifindex);
+		seen_record(h, p, r->context, ttl_of(p));
+		add(h, &position, describe(h, p, time));
+		if (p->len > longest)
+			longest = p->len;
+	}
+	__atomic_store_n(&ring->producer, position, __ATOMIC_RELEASE);
+	return longest;
+}
+
+void ring_add(struct xdivert_injection *h, uint32_t slot)
+{
+	struct xdv_ring *ring = &h->skel->bss->xdv_ring;
+	uint32_t position = ring->producer;
+
+	h->descs[slot].state = XDV_DESC_QUEUED;
+	if (!(h->descs[slot].flags & XDV_DESC_VERDICT))
+		h->descs[slot].engine = XDV_ENGINE_LIVE;
+	add(h, &position, slot);
+	__atomic_store_n(&ring->producer, position, __ATOMIC_RELEASE);
+}
+
+/* ---- a handle's life ---- */
+
+int ring_open(struct xdivert_injection *h)
+{
+	struct epoll_event event = {.events = EPOLLIN};
+	void *p = mmap(NULL, XDV_INFLIGHT * sizeof(*h->descs),
+		       PROT_READ | PROT_WRITE, MAP_SHARED,
+		       bpf_map__fd(h->skel->maps.xdv_inflight), 0);
+
+	if (p == MAP_FAILED)
+		return error_set(-errno, "cannot map the injection ring: %s",
+				 strerror(errno));
+	h->descs = p;
+	while (h->free_slots < XDV_INFLIGHT) {
+		h->slots[h->free_slots] = h->free_slots;
+		h->free_slots++;
+	}
+	h->completions = ring_buffer__new(
+		bpf_map__fd(h->skel->maps.xdv_completions), deliver, h, NULL);
+	if (!h->completions ||
+	    epoll_ctl(h->epoll, EPOLL_CTL_ADD, ring_fd(h), &event))
+		return error_set(-errno, "cannot open the ring buffer: %s",
+				 strerror(errno));
+	return 0;
+}
+
+void ring_close(struct xdivert_injection *h)
+{
+	ring_buffer__free(h->completions);
+	if (h->descs)
+		munmap(h->descs, XDV_INFLIGHT * sizeof(*h->descs));
+}

@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * A frame in the stack is completed by the tracing programs, or by us when it
+ * is overdue: whoever clears desc->waiting. What we complete goes through the
+ * ring once more, for the accounting is done in one place.
+ */
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+
+#include <xdivert.h>
+
+#include "inject.skel.h"
+#include "ring.h"
+#include "wait.h"
+
+#define BOUND (XDIVERT_BOUND_MS * 1000000ull)
+
+static uint64_t now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000ull + t.tv_nsec;
+}
+
+void wait_hold(struct xdivert_injection *h, struct xdv_desc *desc)
+{
+	h->held[h->held_count++] = desc->slot;
+}
+
+static void leave_stack(struct xdivert_injection *h, struct xdv_desc *desc)
+{
+	struct inject__bss *bss = h->skel->bss;
+
+	__atomic_fetch_sub(&bss->xdv_stacked[desc->flow], 1, __ATOMIC_SEQ_CST);
+	__atomic_fetch_sub(&bss->xdv_ring.in_stack, 1, __ATOMIC_SEQ_CST);
+	if (__atomic_exchange_n(&desc->asking, 0, __ATOMIC_SEQ_CST))
+		__atomic_fetch_sub(&bss->xdv_hops[desc->hop].asking, 1,
+				   __ATOMIC_SEQ_CST);
+}
+
+bool wait_judge(struct xdivert_injection *h, struct xdv_desc *desc, int status,
+		unsigned int reason)
+{
+	uint64_t id = desc->id;
+	bool held = desc->state == XDV_DESC_HELD;
+
+	if (!held &&
+	    !__atomic_compare_exchange_n(&desc->waiting, &id, 0, false,
+					 __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+		return false;
+	if (!held) {
+		leave_stack(h, desc);
+		desc->state = XDV_DESC_HELD;
+		wait_hold(h, desc);
+	}
+	desc->flags |= XDV_DESC_VERDICT;
+	desc->engine = XDV_ENGINE_NEIGH;
+	desc->status = status;
+	desc->reason = reason;
+	h->judged = true;
+	return true;
+}
+
+static bool judged(const struct xdv_desc *desc)
+{
+	return desc->flags & XDV_DESC_VERDICT;
+}
+
+void wait_unreachable(struct xdivert_injection *h,
+		      const struct xdv_completion *c)
+{
+	struct xdv_desc *desc;
+	uint32_t i;
+
+	for (i = 0; i < h->held_count; i++) {
+		desc = &h->descs[h->held[i]];
+		if (!judged(desc) && desc->compartment == c->compartment &&
+		    desc->ifindex == c->ifindex && desc->family == c->family &&
+		    !memcmp(desc->nexthop, c->nexthop, sizeof(c->nexthop)))
+			wait_judge(h, desc, c->status, c->reason);
+	}
+}
+
+/* ---- whose turn it is ---- */
+
+static bool free_way(const struct xdivert_injection *h,
+		     const struct xdv_desc *desc)
+{
+	const struct xdv_hop *hop = &h->skel->bss->xdv_hops[desc->hop];
+
+	return !__atomic_load_n(&hop->asking, __ATOMIC_ACQUIRE);
+}
+
+/* Asked once: if a hop became ready half-way, its last would pass its first. */
+static void mark_ready(const struct xdivert_injection *h, bool *is_ready)
+{
+	const struct xdv_desc *desc;
+	uint32_t i;
+
+	for (i = 0; i < h->held_count; i++) {
+		desc = &h->descs[h->held[i]];
+		is_ready[desc->hop] = free_way(h, desc);
+	}
+}
+
+uint32_t wait_release(struct xdivert_injection *h, uint32_t compartment,
+		      bool over)
+{
+	bool is_ready[XDV_BUCKETS], go;
+	uint32_t i, kept = 0, longest = 0;
+	struct xdv_desc *desc;
+
+	mark_ready(h, is_ready);
+	for (i = 0; i < h->held_count; i++) {
+		desc = &h->descs[h->held[i]];
+		if (over)
+			go = judged(desc);
+		else
+			go = !judged(desc) &&
+			     desc->compartment == compartment &&
+			     is_ready[desc->hop];
+		if (!go) {
+			h->held[kept++] = h->held[i];
+			continue;
+		}
+		ring_add(h, desc->slot);
+		if (desc->len > longest)
+			longest = desc->len;
+	}
+	h->held_count = kept;
+	if (over)
+		h->judged = false;
+	return longest;
+}
+
+void wait_block(struct xdivert_injection *h, uint32_t compartment)
+{
+	struct inject__bss *bss = h->skel->bss;
+	const struct xdv_desc *desc;
+	uint32_t i;
+
+	if (!bss->xdv_ring.held && !h->held_count)
+		return;
+	for (i = 0; i < XDV_BUCKETS; i++)
+		bss->xdv_hops[i].held = 0;
+	bss->xdv_ring.held = 0;
+	for (i = 0; i < h->held_count; i++) {
+		desc = &h->descs[h->held[i]];
+		if (judged(desc) || desc->compartment != compartment)
+			continue;
+		bss->xdv_hops[desc->hop].held++;
+		bss->xdv_ring.held++;
+	}
+}
+
+static bool is_next(const struct xdivert_injection *h,
+		    const struct xdv_desc *desc)
+{
+	return !judged(desc) && free_way(h, desc);
+}
+
+bool wait_ready(const struct xdivert_injection *h, uint32_t compartment)
+{
+	const struct xdv_desc *desc;
+	uint32_t i;
+
+	for (i = 0; i < h->held_count; i++) {
+		desc = &h->descs[h->held[i]];
+		if (desc->compartment == compartment && is_next(h, desc))
+			return true;
+	}
+	return false;
+}
+
+bool wait_next(const struct xdivert_injection *h, uint32_t *compartment)
+{
+	const struct xdv_desc *desc;
+	uint32_t i;
+
+	for (i = 0; i < h->held_count; i++) {
+		desc = &h->descs[h->held[i]];
+		if (!is_next(h, desc))
+			continue;
+		*compartment = desc->compartment;
+		return true;
+	}
+	return false;
+}
+
+/* ---- the end ---- */
+
+void wait_give_up(struct xdivert_injection *h, uint32_t compartment, int status,
+		  unsigned int reason)
+{
+	struct xdv_desc *desc;
+	uint32_t i;
+
+	for (i = 0; i < h->held_count; i++) {
+		desc = &h->descs[h->held[i]];
+		if (!judged(desc) && desc->compartment == compartment)
+			wait_judge(h, desc, desc->status ?: status, reason);
+	}
+}
+
+static bool outlives(const struct xdv_desc *desc)
+{
+	return (desc->state == XDV_DESC_HELD && !judged(desc)) ||
+	       desc->state == XDV_DESC_ENTERING ||
+	       desc->state == XDV_DESC_TRACKED;
+}
+
+static bool anything(const struct xdivert_injection *h)
+{
+	return h->held_count || h->skel->bss->xdv_ring.in_stack;
+}
+
+/* Those that were sent by then; when the next one was. */
+static uint64_t judge_sent(struct xdivert_injection *h, uint64_t until,
+			   int status, unsigned int reason)
+{
+	uint64_t next = now();
+	uint32_t i;
+
+	for (i = 0; i < XDV_INFLIGHT; i++) {
+		if (!outlives(&h->descs[i]))
+			continue;
+		if (h->sent[i] <= until)
+			wait_judge(h, &h->descs[i], status, reason);
+		else if (h->sent[i] < next)
+			next = h->sent[i];
+	}
+	return next;
+}
+
+/* Whatever is sent after one look is due after the next. */
+void wait_expire(struct xdivert_injection *h)
+{
+	uint64_t t;
+
+	if (!anything(h))
+		return;
+	t = now();
+	if (t >= h->look)
+		h->look = BOUND + judge_sent(h, t - BOUND, -ETIMEDOUT,
+					     XDV_REASON_UNKNOWN);
+}
+
+void wait_cancel(struct xdivert_injection *h)
+{
+	judge_sent(h, UINT64_MAX, -ECANCELED, XDV_REASON_CANCELED);
+}
+
+int wait_timeout(const struct xdivert_injection *h, int timeout_ms)
+{
+	uint64_t t = now();
+	int left;
+
+	if (!anything(h))
+		return timeout_ms;
+	left = t < h->look ? (h->look - t) / 1000000 + 1 : 0;
+	return timeout_ms < 0 || left < timeout_ms ? left : timeout_ms;
+}
