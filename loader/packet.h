@@ -26,6 +26,7 @@ struct request {
 	struct xdivert_packet *next;
 	uint64_t context;
 	uint64_t submitted; /* ns */
+	uint64_t digest;    /* seen.c's, while it is being sent */
 	uint32_t compartment;
 	uint32_t ifindex;
 	uint32_t flags; /* XDV_DESC_ */

@@ -499,6 +499,16 @@ void queues_refill(struct queues *q)
 	}
 }
 
+/* The kernel wrote it on another CPU, as a rule. */
+static void prefetch(const struct queues *q, const struct xdp_desc *desc)
+{
+	const uint8_t *start = q->h->umem + desc->addr;
+
+	__builtin_prefetch(start - sizeof(struct xdv_meta));
+	__builtin_prefetch(start + 32);
+	__builtin_prefetch(&q->h->packets[desc->addr / XDV_FRAME_SIZE], 1);
+}
+
 static struct xdivert_packet *take(struct queues *q, struct queue *queue,
 				   const struct xdp_desc *desc)
 {
@@ -532,6 +542,8 @@ static unsigned int receive(struct queues *q, struct queue *queue,
 {
 	uint32_t at, i, n = xsk_ring_cons__peek(&queue->rx, max, &at);
 
+	for (i = 0; i < n; i++)
+		prefetch(q, xsk_ring_cons__rx_desc(&queue->rx, at + i));
 	for (i = 0; i < n; i++)
 		packets[i] = take(q, queue,
 				  xsk_ring_cons__rx_desc(&queue->rx, at + i));

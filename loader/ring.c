@@ -218,14 +218,13 @@ static unsigned int ttl_of(const struct xdivert_packet *p)
 
 /* There are as many descriptors as injections may be pending. */
 static uint32_t describe(struct xdivert_injection *h, struct xdivert_packet *p,
-			 uint64_t time)
+			 uint64_t time, uint64_t id)
 {
 	const struct request *r = &p->request;
 	uint32_t slot = h->slots[--h->free_slots];
 
 	h->descs[slot] = (struct xdv_desc){
-		.id = __atomic_add_fetch(&h->x->shared->next_injection, 1,
-					 __ATOMIC_RELAXED),
+		.id = id,
 		.context = r->context,
 		.submitted = r->submitted,
 		.frame = p->frame,
@@ -247,21 +246,29 @@ static void add(struct xdivert_injection *h, uint32_t *position, uint32_t slot)
 	*slot_at(h, (*position)++) = slot;
 }
 
-uint32_t ring_fill(struct xdivert_injection *h, struct xdivert_packet *p)
+static void find_target(struct xdivert_injection *h, struct request *r)
+{
+	if (!r->compartment)
+		ensure_stats(h, r->ifindex);
+	if (!(r->flags & XDV_DESC_RECEIVE))
+		r->flags |= target_flags(h, r->compartment, r->ifindex);
+}
+
+uint32_t ring_fill(struct xdivert_injection *h, struct xdivert_packet *chain)
 {
 	struct xdv_ring *ring = &h->skel->bss->xdv_ring;
-	uint32_t position = ring->producer, longest = 0;
-	uint64_t time = now();
-	struct request *r;
+	uint32_t position = ring->producer, longest = 0, n = 0;
+	struct xdivert_packet *p;
+	uint64_t time = now(), id;
 
-	for (; p; p = p->request.next) {
-		r = &p->request;
-		if (!r->compartment)
-			ensure_stats(h, r->ifindex);
-		if (!(r->flags & XDV_DESC_RECEIVE))
-			r->flags |= target_flags(h, r->compartment, r->ifindex);
-		seen_record(h, p, r->context, ttl_of(p));
-		add(h, &position, describe(h, p, time));
+	for (p = chain; p; p = p->request.next, n++)
+		seen_prepare_record(h, p);
+	id = __atomic_fetch_add(&h->x->shared->next_injection, n,
+				__ATOMIC_RELAXED);
+	for (p = chain; p; p = p->request.next) {
+		find_target(h, &p->request);
+		seen_record(h, p, time, ttl_of(p));
+		add(h, &position, describe(h, p, time, ++id));
 		if (p->len > longest)
 			longest = p->len;
 	}

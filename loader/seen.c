@@ -117,20 +117,30 @@ static void store(struct xdivert_injection *h, struct xdv_injected *e)
 static bool find(const struct xdivert_injection *h, uint64_t sum,
 		 unsigned int ttl, struct xdv_injected *e)
 {
-	*e = *entry_of(h, sum);
+	const struct xdv_injected *entry = entry_of(h, sum);
+
+	if (__atomic_load_n(&entry->digest, __ATOMIC_RELAXED) != sum)
+		return false;
+	*e = *entry;
 	return e->digest == sum && e->check == check_of(e) && ttl <= e->ttl &&
 	       now() - e->time <= REMEMBERED;
 }
 
-void seen_record(struct xdivert_injection *h, const struct xdivert_packet *p,
-		 uint64_t context, unsigned int ttl)
+void seen_prepare_record(struct xdivert_injection *h, struct xdivert_packet *p)
 {
-	uint64_t sum = digest(h->seen->digest, p->data, p->len);
+	p->request.digest = digest(h->seen->digest, p->data, p->len);
+	__builtin_prefetch(entry_of(h, p->request.digest), 1);
+}
+
+void seen_record(struct xdivert_injection *h, const struct xdivert_packet *p,
+		 uint64_t time, unsigned int ttl)
+{
+	uint64_t sum = p->request.digest;
 	struct xdv_injected e = {
 		.digest = sum,
 		.handle = h->id,
-		.context = context,
-		.time = now(),
+		.context = p->request.context,
+		.time = time,
 		.ttl = ttl,
 	};
 	struct xdv_injected last;
@@ -143,21 +153,26 @@ void seen_record(struct xdivert_injection *h, const struct xdivert_packet *p,
 	store(h, &e);
 }
 
-struct origin seen_lookup(const struct xdivert_injection *h,
-			  const uint8_t *data, uint32_t len)
+void seen_prepare_lookup(const struct xdivert_injection *h,
+			 struct xdivert_packet *p)
 {
-	struct origin o = {
-		.digest = digest(h->seen->digest, data, len),
-		.ttl = data[0] >> 4 == 4 ? data[8] : data[7],
+	p->origin = (struct origin){
+		.digest = digest(h->seen->digest, p->data, p->len),
+		.ttl = p->data[0] >> 4 == 4 ? p->data[8] : p->data[7],
 	};
+	__builtin_prefetch(entry_of(h, p->origin.digest));
+}
+
+void seen_lookup(const struct xdivert_injection *h, struct xdivert_packet *p)
+{
+	struct origin *o = &p->origin;
 	struct xdv_injected e;
 
-	if (find(h, o.digest, o.ttl, &e)) {
-		o.handle = e.handle;
-		o.previous = e.previous;
-		o.context = e.context;
+	if (find(h, o->digest, o->ttl, &e)) {
+		o->handle = e.handle;
+		o->previous = e.previous;
+		o->context = e.context;
 	}
-	return o;
 }
 
 enum xdivert_injection_state seen_state(const struct xdivert_injection *h,

@@ -16,12 +16,19 @@ int seen_share(struct xdivert_injection *h, struct bpf_map *map);
 int seen_open(struct xdivert_injection *h, struct bpf_map *map, int lock);
 void seen_close(struct xdivert_injection *h);
 
-/* Remember a packet as it leaves, with that TTL. */
+/*
+ * The table is far from the CPU's caches: for several packets prepare all of
+ * them, so that their entries come while the digests are computed.
+ *
+ * Remember a packet as it leaves, at that time, with that TTL.
+ */
+void seen_prepare_record(struct xdivert_injection *h, struct xdivert_packet *p);
 void seen_record(struct xdivert_injection *h, const struct xdivert_packet *p,
-		 uint64_t context, unsigned int ttl);
-/* Who injected what this packet is now. */
-struct origin seen_lookup(const struct xdivert_injection *h,
-			  const uint8_t *data, uint32_t len);
+		 uint64_t time, unsigned int ttl);
+/* Who injected what this packet is now: its origin. */
+void seen_prepare_lookup(const struct xdivert_injection *h,
+			 struct xdivert_packet *p);
+void seen_lookup(const struct xdivert_injection *h, struct xdivert_packet *p);
 /* What that is to this handle, and the context that it gave (0: none). */
 enum xdivert_injection_state seen_state(const struct xdivert_injection *h,
 					const struct origin *origin,

@@ -208,7 +208,7 @@ static void look_up(struct xdivert_injection *h, struct xdivert_packet *p)
 	struct xdivert_headers headers;
 	uint64_t context;
 
-	p->origin = seen_lookup(h, p->data, p->len);
+	seen_lookup(h, p);
 	state = seen_state(h, &p->origin, &context);
 	if (state == XDIVERT_INJECTED_BY_SELF ||
 	    state == XDIVERT_PREVIOUSLY_INJECTED_BY_SELF)
@@ -232,9 +232,11 @@ int xdivert_receive(struct xdivert_injection *h,
 			xdivert_packet_free(packets[i]);
 			continue;
 		}
-		look_up(h, packets[i]);
+		seen_prepare_lookup(h, packets[i]);
 		packets[good++] = packets[i];
 	}
+	for (i = 0; i < good; i++)
+		look_up(h, packets[i]);
 	queues_refill(h->q);
 	return good;
 }

@@ -484,7 +484,9 @@ struct xdv_injected {
 	__u64 time;
 	__u64 ttl;
 	__u64 check; /* of all the above: a torn write does not match */
+	__u64 pad;   /* a cache line each */
 };
+XDV_SIZE(struct xdv_injected, 64);
 
 /*
  * The injection ring's positions; they only grow. At each stands the slot of a
