@@ -26,6 +26,22 @@ static uint64_t now(void)
 	return t.tv_sec * 1000000000ull + t.tv_nsec;
 }
 
+/* What this thread dispatches: it need not be told from other threads by a
+ * lock.
+ */
+static _Thread_local struct xdivert_injection *dispatched
+	__attribute__((tls_model("initial-exec")));
+
+bool inject_dispatches(const struct xdivert_injection *h)
+{
+	return h == dispatched;
+}
+
+uint64_t inject_now(const struct xdivert_injection *h)
+{
+	return inject_dispatches(h) && h->clock ? h->clock : now();
+}
+
 /* ---- a handle's life ---- */
 
 static int open_events(struct xdivert_injection *h)
@@ -168,8 +184,7 @@ static void wake(struct xdivert_injection *h)
 {
 	const uint64_t one = 1;
 
-	if (h->signalled ||
-	    (h->dispatching && pthread_equal(h->dispatcher, pthread_self())))
+	if (h->signalled || inject_dispatches(h))
 		return;
 	h->signalled = write(h->wake, &one, sizeof(one)) == sizeof(one);
 }
@@ -222,7 +237,7 @@ static int initiate(struct xdivert_injection *h, uint32_t kind,
 	    !compartment_exists(request->compartment))
 		return -ENOTCONN;
 	p->request = *request;
-	p->request.submitted = now();
+	p->request.submitted = inject_now(h);
 	if (p->request.compartment == h->x->id)
 		p->request.compartment = XDIVERT_COMPARTMENT_UNSPECIFIED;
 	return enqueue(h, p);
@@ -341,7 +356,7 @@ static void begin(struct xdivert_injection *h)
 {
 	pthread_mutex_lock(&h->lock);
 	h->dispatching = true;
-	h->dispatcher = pthread_self();
+	dispatched = h;
 	pthread_mutex_unlock(&h->lock);
 }
 
@@ -349,6 +364,8 @@ static void end(struct xdivert_injection *h)
 {
 	pthread_mutex_lock(&h->lock);
 	h->dispatching = false;
+	dispatched = NULL;
+	pool_share_spares(h);
 	if (h->first)
 		wake(h);
 	pthread_mutex_unlock(&h->lock);

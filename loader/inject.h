@@ -12,6 +12,7 @@
 #include "state.h"
 
 #define CALLOUTS_MAX 16
+#define SPARE_MAX    512
 
 struct crew;
 struct inject;
@@ -45,15 +46,20 @@ struct xdivert_injection {
 	struct xdivert_packet *packets; /* one a frame */
 	uint32_t *free;			/* stack of frames */
 	uint32_t free_count;
+	/* Frames that the dispatching thread freed and others do not see yet:
+	 * it takes no lock for them.
+	 */
+	uint32_t spare[SPARE_MAX];
+	uint32_t spares;
 
 	/* inject.c, under lock */
 	struct xdivert_packet *first, **last; /* queued */
 	uint32_t pending;		      /* initiated and not completed */
 	bool closing;
 	bool signalled; /* wake is readable */
+	uint64_t clock; /* while a batch is classified: when that began */
 	bool dispatching;
-	pthread_t dispatcher; /* while dispatching */
-	int wake;	      /* eventfd */
+	int wake; /* eventfd */
 	int epoll;
 	int alive; /* state_handle_lock() */
 
@@ -101,7 +107,11 @@ struct xdivert_injection {
 	int callouts;
 };
 
-/* inject.c: a request's completion; the packet goes back to its owner. */
+/* inject.c: does this thread dispatch h? */
+bool inject_dispatches(const struct xdivert_injection *h);
+/* The time; while dispatching, that of the batch under way. */
+uint64_t inject_now(const struct xdivert_injection *h);
+/* A request's completion; the packet goes back to its owner. */
 void inject_complete(struct xdivert_injection *h, struct xdivert_packet *p,
 		     const struct xdv_completion *completion);
 

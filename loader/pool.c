@@ -29,14 +29,33 @@ void pool_destroy(struct xdivert_injection *h)
 	free(h->free);
 }
 
-uint32_t pool_lend(struct xdivert_injection *h, uint32_t *frames, uint32_t n)
+/* From the spares as far as they go; without the lock. */
+static uint32_t lend_spares(struct xdivert_injection *h, uint32_t *frames,
+			    uint32_t n)
 {
 	uint32_t i;
 
-	pthread_mutex_lock(&h->lock);
-	if (n > h->free_count)
-		n = h->free_count;
+	if (!inject_dispatches(h))
+		return 0;
+	if (n > h->spares)
+		n = h->spares;
 	for (i = 0; i < n; i++) {
+		frames[i] = h->spare[--h->spares];
+		h->packets[frames[i]].state = PACKET_LENT;
+	}
+	return n;
+}
+
+uint32_t pool_lend(struct xdivert_injection *h, uint32_t *frames, uint32_t n)
+{
+	uint32_t i = lend_spares(h, frames, n);
+
+	if (i == n)
+		return n;
+	pthread_mutex_lock(&h->lock);
+	if (n > i + h->free_count)
+		n = i + h->free_count;
+	for (; i < n; i++) {
 		frames[i] = h->free[--h->free_count];
 		h->packets[frames[i]].state = PACKET_LENT;
 	}
@@ -44,17 +63,22 @@ uint32_t pool_lend(struct xdivert_injection *h, uint32_t *frames, uint32_t n)
 	return n;
 }
 
-void pool_return(struct xdivert_injection *h, uint32_t frame)
+void pool_share_spares(struct xdivert_injection *h)
 {
-	pthread_mutex_lock(&h->lock);
-	h->packets[frame].state = PACKET_FREE;
-	h->free[h->free_count++] = frame;
-	pthread_mutex_unlock(&h->lock);
+	while (h->spares)
+		h->free[h->free_count++] = h->spare[--h->spares];
 }
 
-uint32_t pool_free_frames(struct xdivert_injection *h)
+void pool_return(struct xdivert_injection *h, uint32_t frame)
 {
-	return __atomic_load_n(&h->free_count, __ATOMIC_RELAXED);
+	h->packets[frame].state = PACKET_FREE;
+	if (inject_dispatches(h) && h->spares < SPARE_MAX) {
+		h->spare[h->spares++] = frame;
+		return;
+	}
+	pthread_mutex_lock(&h->lock);
+	h->free[h->free_count++] = frame;
+	pthread_mutex_unlock(&h->lock);
 }
 
 static void count_dropped(struct xdivert_packet *p)
@@ -92,6 +116,11 @@ static struct xdivert_packet *take(struct xdivert_injection *h)
 {
 	struct xdivert_packet *p = NULL;
 
+	if (inject_dispatches(h) && h->spares) {
+		p = &h->packets[h->spare[--h->spares]];
+		p->state = PACKET_OURS;
+		return p;
+	}
 	pthread_mutex_lock(&h->lock);
 	if (h->free_count) {
 		p = &h->packets[h->free[--h->free_count]];

@@ -11,9 +11,10 @@ void pool_destroy(struct xdivert_injection *h);
 
 /* Up to n frames for the kernel to receive into; how many. */
 uint32_t pool_lend(struct xdivert_injection *h, uint32_t *frames, uint32_t n);
+/* Under the lock: what the dispatching thread freed is everybody's. */
+void pool_share_spares(struct xdivert_injection *h);
 /* A frame that the kernel did not use. */
 void pool_return(struct xdivert_injection *h, uint32_t frame);
-uint32_t pool_free_frames(struct xdivert_injection *h);
 /* Packets that callers still have; those diverted count as dropped. */
 int pool_abandon(struct xdivert_injection *h);
 

@@ -52,41 +52,53 @@ static uint64_t load(const uint8_t *p)
 	return word;
 }
 
-/* Four lanes, for one would wait for its own multiplications. */
+/* Of fewer than 32 bytes; the last word may overlap what was before it. */
+static uint64_t hash_tail(uint64_t *lane, const uint8_t *p, uint32_t len)
+{
+	const uint8_t *end = p + len;
+	int i;
+
+	for (i = 0; len >= 8; len -= 8, p += 8, i++)
+		lane[i] = mix(lane[i], load(p));
+	return len ? load(end - 8) : 0;
+}
+
+/* Four lanes, for one would wait for its own multiplications. In front of p
+ * there are at least 8 bytes of the packet.
+ */
 static uint64_t hash(uint64_t key, const uint8_t *p, uint32_t len)
 {
 	uint64_t lane[4] = {key, key + PRIME1, key + PRIME2, key ^ PRIME2};
-	uint64_t tail = len;
+	uint64_t size = len, tail;
 	int i;
 
 	for (; len >= 32; len -= 32, p += 32)
 		for (i = 0; i < 4; i++)
 			lane[i] = mix(lane[i], load(p + 8 * i));
-	for (i = 0; len >= 8; len -= 8, p += 8, i++)
-		lane[i] = mix(lane[i], load(p));
-	for (; len; len--)
-		tail = tail << 8 | *p++;
-	return mix(mix(mix(mix(lane[0], lane[1]), lane[2]), lane[3]), tail);
+	tail = hash_tail(lane, p, len);
+	return mix(mix(mix(mix(mix(lane[0], lane[1]), lane[2]), lane[3]), tail),
+		   size);
 }
 
-/* All but TTL and checksum of IPv4, hop limit of IPv6. */
+/* TTL and checksum of IPv4 are not part of it, nor is IPv6's hop limit. */
+static const uint8_t kept4[8] = {0, 0xff, 0, 0, 0xff, 0xff, 0xff, 0xff};
+static const uint8_t kept6[8] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0};
+
 static uint64_t digest(uint64_t key, const uint8_t *data, uint32_t len)
 {
 	bool v4 = data[0] >> 4 == 4;
-	uint32_t size = v4 ? 20 : 40;
-	uint8_t header[40];
-	uint64_t sum;
+	uint64_t first, second;
 
 	/* Its owner may have spoilt the packet since it was checked. */
-	if (len < size)
-		return hash(key, data, len);
-	memcpy(header, data, size);
+	if (len < (v4 ? 20 : 40))
+		return mix(key, len);
+	first = load(data);
+	second = load(data + 8);
 	if (v4)
-		header[8] = header[10] = header[11] = 0;
+		second &= load(kept4);
 	else
-		header[7] = 0;
-	sum = hash(key, header, size);
-	return hash(sum, data + size, len - size);
+		first &= load(kept6);
+	return hash(mix(mix(key, first), second), data + 16, len - 16);
 }
 
 static uint64_t check_of(const struct xdv_injected *e)

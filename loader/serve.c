@@ -18,7 +18,7 @@
 #include "ruleset.h"
 #include "seen.h"
 
-#define BATCH	      64
+#define BATCH	      256
 #define BUSY_WAIT     5 /* ms */
 #define BUSY_TRIES    200
 #define BUSY_WAIT_MAX 200 /* ms, from then on */
@@ -284,8 +284,10 @@ int serve_round(struct xdivert_injection *h)
 
 	if (h->callouts)
 		n = xdivert_receive(h, batch, BATCH);
+	h->clock = n > 0 ? inject_now(h) : 0;
 	for (i = 0; i < n; i++)
 		classify(h, batch[i]);
+	h->clock = 0;
 	if (n <= 0 || ++h->rounds % LOOK_AGAIN == 0)
 		update(h);
 	return n < 0 ? 0 : n;
