@@ -433,6 +433,11 @@ xdivert_inject_receive_async(struct xdivert_injection *h, uint64_t context,
  * timeout, or -errno. -EINTR: a signal. On the handle's thread only.
  */
 XDIVERT_API int xdivert_dispatch(struct xdivert_injection *h, int timeout_ms);
+/*
+ * From now on dispatch spins while it waits: the least latency, for a whole
+ * CPU. It then looks once a millisecond only for interfaces that came or went.
+ */
+XDIVERT_API void xdivert_busy_poll(struct xdivert_injection *h, bool on);
 /* Readable when xdivert_dispatch() has something to do; for poll or epoll,
  * with that timeout in ms (-1: none): dispatch then too.
  */

@@ -37,13 +37,13 @@ static void *work(void *arg)
 	return NULL;
 }
 
-static int start(struct worker *workers, unsigned int n)
+static int start(struct worker *workers, unsigned int n, bool busy_poll)
 {
 	unsigned int i;
 	int rc;
 
 	for (i = 0; i < n; i++) {
-		rc = daemon_open(&workers[i].daemon, i, n);
+		rc = daemon_open(&workers[i].daemon, i, n, busy_poll);
 		if (rc)
 			return rc;
 	}
@@ -97,7 +97,7 @@ static void wait_for_end(struct worker *workers, unsigned int n, sigset_t *set)
 	}
 }
 
-static int run(unsigned int n)
+static int run(unsigned int n, bool busy_poll)
 {
 	struct worker workers[XDIVERT_SHARES_MAX] = {0};
 	unsigned int queues;
@@ -105,7 +105,7 @@ static int run(unsigned int n)
 	int rc;
 
 	block_signals(&set);
-	rc = start(workers, n);
+	rc = start(workers, n, busy_poll);
 	if (!rc) {
 		queues = daemon_queues(workers[0].daemon);
 		fprintf(stderr, "xdivert: ready: %u queue%s\n", queues,
@@ -122,15 +122,19 @@ int cmd_run(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{"workers", required_argument, NULL, 'w'},
+		{"busy-poll", no_argument, NULL, 'b'},
 		{NULL, 0, NULL, 0},
 	};
+	bool busy_poll = false;
 	long workers = 1;
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		if (c != 'w')
+		if (c == 'b')
+			busy_poll = true;
+		else if (c != 'w')
 			return EXIT_USAGE;
-		if (parse_number(optarg, 1, XDIVERT_SHARES_MAX, &workers))
+		else if (parse_number(optarg, 1, XDIVERT_SHARES_MAX, &workers))
 			return fail(EXIT_USAGE,
 				    "run: '%s' workers; 1 to %d are possible",
 				    optarg, XDIVERT_SHARES_MAX);
@@ -138,5 +142,5 @@ int cmd_run(int argc, char **argv)
 	if (optind != argc)
 		return fail(EXIT_USAGE, "run: '%s' is not an option",
 			    argv[optind]);
-	return run(workers);
+	return run(workers, busy_poll);
 }

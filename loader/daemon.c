@@ -15,6 +15,7 @@
 #include "daemon.h"
 
 #define COMPLAINTS_MAX 32
+#define SPIN_MS	       10 /* until it looks whether to stop */
 
 /* What was complained about once already. */
 struct complaint {
@@ -26,6 +27,7 @@ struct daemon {
 	struct xdivert *x;
 	struct xdivert_injection *h;
 	struct active_rules rules;
+	bool busy_poll;
 	int wake; /* eventfd: stopping or reload has been set */
 	bool stopping;
 	bool reload;
@@ -143,9 +145,9 @@ static void classify(void *arg, struct xdivert_packet *p,
 						     : XDIVERT_ABSORB;
 }
 
-static int dispatch(struct daemon *d)
+static int dispatch(struct daemon *d, int timeout_ms)
 {
-	int n = xdivert_dispatch(d->h, 0);
+	int n = xdivert_dispatch(d->h, timeout_ms);
 
 	if (n < 0)
 		fail(1, "%s", xdivert_error());
@@ -171,6 +173,11 @@ void daemon_reload(struct daemon *d)
 	wake(d, &d->reload);
 }
 
+static bool flagged(const bool *flag)
+{
+	return __atomic_load_n(flag, __ATOMIC_ACQUIRE);
+}
+
 static void awake(struct daemon *d)
 {
 	uint64_t value;
@@ -180,24 +187,41 @@ static void awake(struct daemon *d)
 		active_load(&d->rules, d->x);
 }
 
-void daemon_loop(struct daemon *d)
+static void wait_and_dispatch(struct daemon *d)
 {
 	struct pollfd fds[] = {
 		{.fd = xdivert_fd(d->h), .events = POLLIN},
 		{.fd = d->wake, .events = POLLIN},
 	};
 
-	while (!__atomic_load_n(&d->stopping, __ATOMIC_ACQUIRE)) {
+	while (!flagged(&d->stopping)) {
 		/* The library says when it wants to look again by itself. */
 		if (poll(fds, 2, xdivert_timeout(d->h)) < 0 && errno != EINTR)
 			break;
 		if (fds[1].revents)
 			awake(d);
-		dispatch(d);
+		dispatch(d, 0);
 	}
+}
+
+static void spin_and_dispatch(struct daemon *d)
+{
+	while (!flagged(&d->stopping)) {
+		if (flagged(&d->reload))
+			awake(d);
+		dispatch(d, SPIN_MS);
+	}
+}
+
+void daemon_loop(struct daemon *d)
+{
+	if (d->busy_poll)
+		spin_and_dispatch(d);
+	else
+		wait_and_dispatch(d);
 	/* Drain: what reached us before the hooks stopped. */
 	xdivert_serve_stop(d->h);
-	while (dispatch(d) > 0)
+	while (dispatch(d, 0) > 0)
 		;
 }
 
@@ -216,10 +240,12 @@ static int start(struct daemon *d, unsigned int share, unsigned int shares)
 	    xdivert_callout_register(d->h, classify, d) ||
 	    xdivert_serve_share(d->h, share, shares))
 		return fail(1, "%s", xdivert_error());
+	xdivert_busy_poll(d->h, d->busy_poll);
 	return 0;
 }
 
-int daemon_open(struct daemon **daemon, unsigned int share, unsigned int shares)
+int daemon_open(struct daemon **daemon, unsigned int share, unsigned int shares,
+		bool busy_poll)
 {
 	struct daemon *d = calloc(1, sizeof(*d));
 	int rc;
@@ -227,6 +253,7 @@ int daemon_open(struct daemon **daemon, unsigned int share, unsigned int shares)
 	if (!d)
 		return fail(1, "out of memory");
 	d->wake = -1;
+	d->busy_poll = busy_poll;
 	rc = start(d, share, shares);
 	if (rc)
 		daemon_close(d);

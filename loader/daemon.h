@@ -10,7 +10,8 @@
 struct daemon;
 
 /* 0, or an exit code. */
-int daemon_open(struct daemon **d, unsigned int share, unsigned int shares);
+int daemon_open(struct daemon **d, unsigned int share, unsigned int shares,
+		bool busy_poll);
 /* Serve until daemon_stop(). */
 void daemon_loop(struct daemon *d);
 void daemon_close(struct daemon *d);

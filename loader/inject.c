@@ -388,6 +388,11 @@ static int round_of(struct xdivert_injection *h)
 	return n;
 }
 
+void xdivert_busy_poll(struct xdivert_injection *h, bool on)
+{
+	h->spins = on;
+}
+
 static int next_look(const struct xdivert_injection *h, int timeout_ms)
 {
 	return wait_timeout(h, serve_timeout(h, timeout_ms));
@@ -422,6 +427,8 @@ int xdivert_dispatch(struct xdivert_injection *h, int timeout_ms)
 		left = time_left(until, timeout_ms);
 		if (n || !left || woken > 0)
 			return n;
+		if (h->spins)
+			continue;
 		woken = poll(&fd, 1, next_look(h, left));
 		if (woken < 0)
 			return error_set(-errno, "poll: %s", strerror(errno));

@@ -101,7 +101,9 @@ struct xdivert_injection {
 	int links;  /* netlink: interfaces come, go and change */
 	bool stale; /* something changed since we looked around */
 	int busy_tries;
-	int trouble; /* -errno that dispatch still has to tell */
+	int trouble;	 /* -errno that dispatch still has to tell */
+	bool spins;	 /* xdivert_busy_poll() */
+	uint64_t looked; /* when it last looked for changes; ns */
 	unsigned int rounds;
 	struct registration callout[CALLOUTS_MAX];
 	int callouts;

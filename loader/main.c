@@ -38,7 +38,7 @@ static const struct command {
 	 "                       [--layer forward|receive] [--json]"},
 	{"apply", cmd_apply, true, "FILE"},
 	{"flow", cmd_flow, true, "list [--json] | flush | limit N"},
-	{"run", cmd_run, true, "[--workers N]"},
+	{"run", cmd_run, true, "[--workers N] [--busy-poll]"},
 	{"inject", cmd_inject, true,
 	 "--oif IFACE (--pcap FILE | --hex BYTES) [--count N] [--via-stack]"},
 	{"completions", cmd_completions, true, "[--follow] [--json]"},

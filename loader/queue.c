@@ -300,7 +300,7 @@ static bool empty(struct queue *queue)
 }
 
 /* Close what is not wanted any more, once its last packet was received. */
-static void close_idle(struct queues *q)
+void queues_close_idle(struct queues *q)
 {
 	unsigned int i = 0;
 
@@ -392,7 +392,7 @@ int queues_update(struct queues *q)
 	for (i = 0; i < q->count; i++)
 		q->queue[i]->wanted = wanted(q, q->queue[i]);
 	stop_unwanted(q);
-	close_idle(q);
+	queues_close_idle(q);
 	while (!bpf_map_get_next_key(q->s->ifaces, previous, &key)) {
 		previous = &key;
 		if (bpf_map_lookup_elem(q->s->ifaces, &key, &iface))
@@ -564,8 +564,7 @@ unsigned int queues_receive(struct queues *q, struct xdivert_packet **packets,
 		n += receive(q, q->queue[(q->next + i) % q->count], packets + n,
 			     max - n);
 	q->next++;
-	/* Awake for nothing: a device went, or a queue has been drained. */
-	if (!n)
-		close_idle(q);
+	if (!n && !q->h->spins)
+		queues_close_idle(q);
 	return n;
 }

@@ -22,6 +22,8 @@ int queues_fd(const struct queues *q);
 /* Up to max packets of all queues; they are the caller's. */
 unsigned int queues_receive(struct queues *q, struct xdivert_packet **packets,
 			    unsigned int max);
+/* Awake for nothing: close what went, or has been drained. */
+void queues_close_idle(struct queues *q);
 /* Hand free frames to the kernel. */
 void queues_refill(struct queues *q);
 

@@ -21,7 +21,8 @@
 #define BATCH	      256
 #define BUSY_WAIT     5 /* ms */
 #define BUSY_TRIES    200
-#define BUSY_WAIT_MAX 200 /* ms, from then on */
+#define BUSY_WAIT_MAX 200     /* ms, from then on */
+#define LOOK_INTERVAL 1000000 /* ns between them when spinning */
 #define LOOK_AGAIN    64 /* rounds between two looks at attachments under load */
 
 static int watch(struct xdivert_injection *h, int fd)
@@ -277,6 +278,23 @@ static void classify(struct xdivert_injection *h, struct xdivert_packet *p)
 		xdivert_packet_free(p);
 }
 
+/* Interfaces may have come or gone. Who waits in poll() is told so; who spins
+ * asks now and then.
+ */
+static bool time_to_look(struct xdivert_injection *h, int received)
+{
+	uint64_t now;
+
+	if (!h->spins)
+		return received <= 0 || ++h->rounds % LOOK_AGAIN == 0;
+	now = inject_now(h);
+	if (now - h->looked < LOOK_INTERVAL)
+		return false;
+	h->looked = now;
+	queues_close_idle(h->q);
+	return true;
+}
+
 int serve_round(struct xdivert_injection *h)
 {
 	struct xdivert_packet *batch[BATCH];
@@ -288,7 +306,7 @@ int serve_round(struct xdivert_injection *h)
 	for (i = 0; i < n; i++)
 		classify(h, batch[i]);
 	h->clock = 0;
-	if (n <= 0 || ++h->rounds % LOOK_AGAIN == 0)
+	if (time_to_look(h, n))
 		update(h);
 	return n < 0 ? 0 : n;
 }

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """xdivert run --workers: threads that share the receive queues."""
 import json
+import pathlib
 import signal
 
 import pytest
@@ -126,3 +127,34 @@ def test_workers_that_cannot_start(lab):
     assert not gateway.status()["daemon"]
     (gateway.pins() / "xdv_umem_1").rmdir()
     gateway.daemon("--workers", "2")
+
+
+def running_threads(daemon):
+    """How many of its threads want a CPU now, whether they have one or not."""
+    tasks = pathlib.Path(f"/proc/{daemon.pid}/task").iterdir()
+    return sum((task / "stat").read_text().rsplit(")", 1)[1].split()[0] == "R"
+               for task in tasks)
+
+
+@pytest.mark.parametrize("words,spinning", [
+    ([], 0), (["--busy-poll"], 1), (["--busy-poll", "--workers", "2"], 2)])
+def test_busy_poll(lab, path, words, spinning):
+    """It spins, serves, sees interfaces come and go, and ends when told; who
+    does not ask for it gets a daemon that sleeps.
+    """
+    gateway = lab.gateway
+    gateway.rule("all", "udp", "--do", "set ip.dscp 3")
+    daemon = gateway.daemon(*words)
+    for _ in range(2):
+        gateway.xdivert("attach", "g0")
+        path.expect(udp("attached-in-time"),
+                    udp("attached-in-time", ttl=63, tos=12))
+        gateway.xdivert("detach", "g0")
+        path.expect(udp("detached-in-time"), udp("detached-in-time", ttl=63))
+    gateway.xdivert("attach", "g0")
+    samples = [running_threads(daemon) for _ in range(100)]
+    assert samples.count(spinning) > 90, samples
+    daemon.process.send_signal(signal.SIGHUP)
+    path.expect(udp("and-still-served"),
+                udp("and-still-served", ttl=63, tos=12))
+    assert daemon.stop() == 0, daemon.errors
