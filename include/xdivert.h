@@ -457,9 +457,10 @@ enum xdivert_injection_state {
  * host? *context (may be NULL) is what was given then. Keyed on the whole
  * packet but TTL and IPv4 checksum, and on a TTL not above the injected one;
  * it remembers the last XDV_INJECTED injections of the host, for at most ten
- * seconds. It is wrong for a packet that somebody changed on the way (says
- * not injected), and for a repetition, to the byte, with a lower TTL (says
- * injected). The two states of self have a context, the others 0. "This host"
+ * seconds, and of those that are alike in their first 64 bytes the last one. It
+ * is wrong for a packet that somebody changed on the way (says not injected),
+ * and for a repetition, to the byte, with a lower TTL (says injected). The two
+ * states of self have a context, the others 0. "This host"
  * is every handle whose pins share a root, in whatever namespace.
  */
 XDIVERT_API enum xdivert_injection_state

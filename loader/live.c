@@ -350,6 +350,11 @@ int live_create(struct xdivert_injection *h)
 {
 	int rc = load(h);
 
+	if (rc == -EPROTO)
+		return error_set(rc,
+				 "%s/xdv_injected was made by another version "
+				 "of xdivert; stop that one, or 'rm' the file",
+				 h->x->root);
 	if (rc)
 		return error_set(rc, "cannot load the injection program: %s",
 				 strerror(-rc));

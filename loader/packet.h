@@ -17,7 +17,8 @@ struct origin {
 	uint64_t handle; /* 0: not injected */
 	uint64_t previous;
 	uint64_t context;
-	uint64_t digest;
+	uint64_t tag;
+	uint64_t digest; /* if it was injected */
 	uint32_t ttl;
 };
 
@@ -25,8 +26,8 @@ struct origin {
 struct request {
 	struct xdivert_packet *next;
 	uint64_t context;
-	uint64_t submitted; /* ns */
-	uint64_t digest;    /* seen.c's, while it is being sent */
+	uint64_t submitted;   /* ns */
+	uint64_t tag, digest; /* seen.c's, while it is being sent */
 	uint32_t compartment;
 	uint32_t ifindex;
 	uint32_t flags; /* XDV_DESC_ */

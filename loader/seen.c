@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * A table indexed by a digest of the whole packet but what forwarding changes.
+ * A table of digests of whole packets but what forwarding changes. It is
+ * indexed by a tag, which is of a packet's head alone: of the many packets that
+ * were not injected no more is read than that. The digest is of all the rest
+ * too, so that nobody can make a packet that passes for another.
+ *
  * Writers do not lock: an entry carries a sum of its words, and one that two
  * writers mixed is not believed. A fresh repetition of a packet that we
  * forwarded has the TTL that the first had, one more than what we sent: a
@@ -27,6 +31,7 @@
 #include "seen.h"
 
 #define REMEMBERED 10000000000ull /* ns */
+#define HEAD	   64		  /* bytes */
 #define PRIME1	   0x9e3779b185ebca87ull
 #define PRIME2	   0xc2b2ae3d27d4eb4full
 
@@ -52,39 +57,38 @@ static uint64_t load(const uint8_t *p)
 	return word;
 }
 
-/* Of fewer than 32 bytes; the last word may overlap what was before it. */
-static uint64_t hash_tail(uint64_t *lane, const uint8_t *p, uint32_t len)
-{
-	const uint8_t *end = p + len;
-	int i;
-
-	for (i = 0; len >= 8; len -= 8, p += 8, i++)
-		lane[i] = mix(lane[i], load(p));
-	return len ? load(end - 8) : 0;
-}
-
-/* Four lanes, for one would wait for its own multiplications. In front of p
- * there are at least 8 bytes of the packet.
+/*
+ * Four lanes, for one would wait for its own multiplications; no array, for
+ * compilers keep that in memory. What is left of a word is read as the packet's
+ * last 8 bytes: in front of p there are at least as many.
  */
 static uint64_t hash(uint64_t key, const uint8_t *p, uint32_t len)
 {
-	uint64_t lane[4] = {key, key + PRIME1, key + PRIME2, key ^ PRIME2};
-	uint64_t size = len, tail;
-	int i;
+	uint64_t a = key, b = key + PRIME1, c = key + PRIME2, d = key ^ PRIME2;
+	const uint8_t *end = p + len;
 
-	for (; len >= 32; len -= 32, p += 32)
-		for (i = 0; i < 4; i++)
-			lane[i] = mix(lane[i], load(p + 8 * i));
-	tail = hash_tail(lane, p, len);
-	return mix(mix(mix(mix(mix(lane[0], lane[1]), lane[2]), lane[3]), tail),
-		   size);
+	for (; end - p >= 32; p += 32) {
+		a = mix(a, load(p));
+		b = mix(b, load(p + 8));
+		c = mix(c, load(p + 16));
+		d = mix(d, load(p + 24));
+	}
+	if (end - p >= 8)
+		a = mix(a, load(p));
+	if (end - p >= 16)
+		b = mix(b, load(p + 8));
+	if (end - p >= 24)
+		c = mix(c, load(p + 16));
+	if ((end - p) % 8)
+		d = mix(d, load(end - 8));
+	return mix(mix(mix(a, b), c), d);
 }
 
 /* TTL and checksum of IPv4 are not part of it, nor is IPv6's hop limit. */
 static const uint8_t kept4[8] = {0, 0xff, 0, 0, 0xff, 0xff, 0xff, 0xff};
 static const uint8_t kept6[8] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0};
 
-static uint64_t digest(uint64_t key, const uint8_t *data, uint32_t len)
+static uint64_t tag_of(uint64_t key, const uint8_t *data, uint32_t len)
 {
 	bool v4 = data[0] >> 4 == 4;
 	uint64_t first, second;
@@ -98,68 +102,96 @@ static uint64_t digest(uint64_t key, const uint8_t *data, uint32_t len)
 		second &= load(kept4);
 	else
 		first &= load(kept6);
-	return hash(mix(mix(key, first), second), data + 16, len - 16);
+	return hash(mix(mix(mix(key, len), first), second), data + 16,
+		    (len < HEAD ? len : HEAD) - 16);
+}
+
+static uint64_t digest_of(uint64_t tag, const uint8_t *data, uint32_t len)
+{
+	return len <= HEAD ? tag : hash(tag, data + HEAD, len - HEAD);
 }
 
 static uint64_t check_of(const struct xdv_injected *e)
 {
-	return e->digest ^ e->handle * 3 ^ e->previous * 5 ^ e->context * 7 ^
-	       e->time * 11 ^ e->ttl * 13 ^ PRIME1;
+	return e->tag * 17 ^ e->digest ^ e->handle * 3 ^ e->previous * 5 ^
+	       e->context * 7 ^ e->time * 11 ^ e->ttl * 13 ^ PRIME1;
 }
 
 static struct xdv_injected *entry_of(const struct xdivert_injection *h,
-				     uint64_t sum)
+				     uint64_t tag)
 {
-	return &h->seen[1 + sum % (XDV_INJECTED - 1)];
+	return &h->seen[1 + tag % (XDV_INJECTED - 1)];
 }
 
 /* Under this, a handle's injection is kept when another one's follows. */
-static uint64_t digest_for(uint64_t sum, uint64_t handle)
+static uint64_t tag_for(uint64_t tag, uint64_t handle)
 {
-	return mix(sum, handle);
+	return mix(tag, handle);
 }
 
 static void store(struct xdivert_injection *h, struct xdv_injected *e)
 {
 	e->check = check_of(e);
-	*entry_of(h, e->digest) = *e;
+	*entry_of(h, e->tag) = *e;
 }
 
-/* The entry of a packet that is now seen with that TTL; false if none. */
-static bool find(const struct xdivert_injection *h, uint64_t sum,
-		 unsigned int ttl, struct xdv_injected *e)
+/* A copy of the entry with that tag; false if there is none. */
+static bool find(const struct xdivert_injection *h, uint64_t tag,
+		 struct xdv_injected *e)
 {
-	const struct xdv_injected *entry = entry_of(h, sum);
+	const struct xdv_injected *entry = entry_of(h, tag);
 
-	if (__atomic_load_n(&entry->digest, __ATOMIC_RELAXED) != sum)
+	if (__atomic_load_n(&entry->tag, __ATOMIC_RELAXED) != tag)
 		return false;
 	*e = *entry;
-	return e->digest == sum && e->check == check_of(e) && ttl <= e->ttl &&
+	return e->tag == tag && e->check == check_of(e);
+}
+
+/* Is it the entry of that packet, now seen with that TTL? */
+static bool matches(const struct xdv_injected *e, uint64_t digest,
+		    unsigned int ttl)
+{
+	return e->digest == digest && ttl <= e->ttl &&
 	       now() - e->time <= REMEMBERED;
+}
+
+/* The CPU fetches the next packet while it digests this one. */
+static void prefetch(const struct xdivert_packet *p)
+{
+	uint32_t at;
+
+	for (at = 0; p && at < p->len; at += 64)
+		__builtin_prefetch(p->data + at);
 }
 
 void seen_prepare_record(struct xdivert_injection *h, struct xdivert_packet *p)
 {
-	p->request.digest = digest(h->seen->digest, p->data, p->len);
-	__builtin_prefetch(entry_of(h, p->request.digest), 1);
+	struct request *r = &p->request;
+
+	prefetch(r->next);
+	r->tag = tag_of(h->seen->digest, p->data, p->len);
+	__builtin_prefetch(entry_of(h, r->tag), 1);
+	r->digest = digest_of(r->tag, p->data, p->len);
 }
 
 void seen_record(struct xdivert_injection *h, const struct xdivert_packet *p,
 		 uint64_t time, unsigned int ttl)
 {
-	uint64_t sum = p->request.digest;
+	const struct request *r = &p->request;
 	struct xdv_injected e = {
-		.digest = sum,
+		.tag = r->tag,
+		.digest = r->digest,
 		.handle = h->id,
-		.context = p->request.context,
+		.context = r->context,
 		.time = time,
 		.ttl = ttl,
 	};
 	struct xdv_injected last;
 
-	if (find(h, sum, ttl, &last) && last.handle != h->id) {
+	if (find(h, r->tag, &last) && matches(&last, r->digest, ttl) &&
+	    last.handle != h->id) {
 		e.previous = last.handle;
-		last.digest = digest_for(sum, last.handle);
+		last.tag = tag_for(r->tag, last.handle);
 		store(h, &last);
 	}
 	store(h, &e);
@@ -169,10 +201,10 @@ void seen_prepare_lookup(const struct xdivert_injection *h,
 			 struct xdivert_packet *p)
 {
 	p->origin = (struct origin){
-		.digest = digest(h->seen->digest, p->data, p->len),
+		.tag = tag_of(h->seen->digest, p->data, p->len),
 		.ttl = p->data[0] >> 4 == 4 ? p->data[8] : p->data[7],
 	};
-	__builtin_prefetch(entry_of(h, p->origin.digest));
+	__builtin_prefetch(entry_of(h, p->origin.tag));
 }
 
 void seen_lookup(const struct xdivert_injection *h, struct xdivert_packet *p)
@@ -180,7 +212,10 @@ void seen_lookup(const struct xdivert_injection *h, struct xdivert_packet *p)
 	struct origin *o = &p->origin;
 	struct xdv_injected e;
 
-	if (find(h, o->digest, o->ttl, &e)) {
+	if (!find(h, o->tag, &e))
+		return;
+	o->digest = digest_of(o->tag, p->data, p->len);
+	if (matches(&e, o->digest, o->ttl)) {
 		o->handle = e.handle;
 		o->previous = e.previous;
 		o->context = e.context;
@@ -200,8 +235,8 @@ enum xdivert_injection_state seen_state(const struct xdivert_injection *h,
 		*context = o->context;
 		return XDIVERT_INJECTED_BY_SELF;
 	}
-	if (find(h, digest_for(o->digest, h->id), o->ttl, &e) &&
-	    e.handle == h->id) {
+	if (find(h, tag_for(o->tag, h->id), &e) && e.handle == h->id &&
+	    matches(&e, o->digest, o->ttl)) {
 		*context = e.context;
 		return XDIVERT_PREVIOUSLY_INJECTED_BY_SELF;
 	}
@@ -225,7 +260,16 @@ static void pin_path(const struct xdivert_injection *h, char *path, size_t size)
 	snprintf(path, size, "%s/xdv_injected", h->x->root);
 }
 
-/* Of another version, it has another size: then libbpf refuses it. */
+static bool same_shape(const struct bpf_map *map, int fd)
+{
+	struct bpf_map_info info = {0};
+	__u32 size = sizeof(info);
+
+	return !bpf_obj_get_info_by_fd(fd, &info, &size) &&
+	       info.value_size == bpf_map__value_size(map) &&
+	       info.max_entries == bpf_map__max_entries(map);
+}
+
 int seen_share(struct xdivert_injection *h, struct bpf_map *map)
 {
 	int lock = lock_root(h), fd, rc = 0;
@@ -236,14 +280,13 @@ int seen_share(struct xdivert_injection *h, struct bpf_map *map)
 	pin_path(h, path, sizeof(path));
 	fd = bpf_obj_get(path);
 	if (fd >= 0) {
-		rc = bpf_map__reuse_fd(map, fd);
+		rc = same_shape(map, fd) ? bpf_map__reuse_fd(map, fd) : -EPROTO;
 		close(fd);
 	}
-	if (rc) {
-		close(lock);
-		return rc;
-	}
-	return lock;
+	if (!rc)
+		return lock;
+	close(lock);
+	return rc;
 }
 
 static int start_table(const struct bpf_map *map)

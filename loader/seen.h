@@ -9,8 +9,8 @@ struct bpf_map;
 
 /*
  * All handles of the host share one table. Before map is loaded: take the one
- * that is there; returns a lock. After: map it, make it known if it is new,
- * and release the lock.
+ * that is there; returns a lock, or -EPROTO if another version made that one.
+ * After: map it, make it known if it is new, and release the lock.
  */
 int seen_share(struct xdivert_injection *h, struct bpf_map *map);
 int seen_open(struct xdivert_injection *h, struct bpf_map *map, int lock);

@@ -477,14 +477,14 @@ XDV_SIZE(struct xdv_completion, 88);
  * whose the injection before that. Element 0 holds the digests' key.
  */
 struct xdv_injected {
-	__u64 digest;
+	__u64 tag;    /* of its head; where it stands in the table */
+	__u64 digest; /* of all of it */
 	__u64 handle;
 	__u64 previous;
 	__u64 context;
 	__u64 time;
 	__u64 ttl;
 	__u64 check; /* of all the above: a torn write does not match */
-	__u64 pad;   /* a cache line each */
 };
 XDV_SIZE(struct xdv_injected, 64);
 

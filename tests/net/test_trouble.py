@@ -10,7 +10,7 @@ import time
 import pytest
 from scapy.utils import PcapWriter
 
-from lab import XDIVERT, wait_for
+from lab import PIN_DIR, XDIVERT, wait_for
 from packets import IP, UDP, V4, Ether, Path, udp
 
 
@@ -328,3 +328,20 @@ def test_packets_bigger_than_the_way_out(lab, path):
         assert lab.gateway.settled()["unserved"] == 1
     finally:
         lab.gateway.run("ip link set g1 mtu 1500")
+
+
+def test_memory_of_another_version(lab):
+    """The host's table of injections is not shared with who built it
+    otherwise.
+    """
+    table = PIN_DIR / "xdv_injected"
+    assert not table.exists()
+    lab.gateway.xdivert("attach", "g0")
+    subprocess.run(["bpftool", "map", "create", table, "type", "array", "key",
+                    "4", "value", "8", "entries", "1", "name", "other"],
+                   check=True)
+    done = lab.gateway.xdivert("run", check=False)
+    table.unlink()
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert str(table.name) in done.stderr and "version" in done.stderr
+    lab.gateway.daemon()
