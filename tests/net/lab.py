@@ -133,6 +133,16 @@ class Daemon:
     def pid(self):
         return self.process.pid
 
+    def freeze(self):
+        """SIGSTOP; returns when each of its threads has stopped."""
+        self.process.send_signal(signal.SIGSTOP)
+        wait_for(lambda: set(self.states()) == {"T"}, what="the stop")
+
+    def states(self):
+        """Of its threads: R wants a CPU, S sleeps, T is stopped."""
+        return [(task / "stat").read_text().rsplit(")", 1)[1].split()[0]
+                for task in pathlib.Path(f"/proc/{self.pid}/task").iterdir()]
+
     def stop(self):
         """SIGTERM; its exit code."""
         self.process.send_signal(signal.SIGTERM)

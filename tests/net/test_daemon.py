@@ -123,10 +123,7 @@ def test_killed_between_receive_and_inject_is_accounted(lab, path):
     lab.gateway.xdivert("attach", "g0")
     lab.gateway.rule("all", "udp")
     daemon = lab.gateway.daemon()
-    daemon.process.send_signal(19)  # SIGSTOP
-    wait_for(lambda: all(task.read_text().split()[2] == "T" for task in
-                         pathlib.Path(f"/proc/{daemon.pid}").glob(
-                             "task/*/stat")))
+    daemon.freeze()
     for _ in range(10):
         path.send(udp("waits-in-a-queue"))
     wait_for(lambda: lab.gateway.stats()["diverted"] == 10)
@@ -141,7 +138,7 @@ def test_sigterm_drains(lab, path):
     lab.gateway.xdivert("attach", "g0")
     lab.gateway.rule("all", "udp")
     daemon = lab.gateway.daemon()
-    daemon.process.send_signal(19)
+    daemon.freeze()
     for _ in range(100):
         path.send(udp("waits-in-a-queue"))
     wait_for(lambda: lab.gateway.stats()["diverted"] == 100)
@@ -159,7 +156,7 @@ def test_overload_fail_closed_drops_and_counts(lab, path):
     lab.gateway.xdivert("attach", "g0", "--fail", "closed")
     lab.gateway.rule("all", "udp")
     daemon = lab.gateway.daemon()
-    daemon.process.send_signal(19)
+    daemon.freeze()
     frame = bytes(Ether(**path.to_gateway) / udp("overload-0123456"))
     for _ in range(6000):
         path.client.send(frame)

@@ -56,7 +56,7 @@ def test_detached_and_attached_while_the_daemon_sleeps(lab, path):
     lab.gateway.xdivert("attach", "g0")
     lab.gateway.rule("all", "udp", "--do", "set ip.dscp 1")
     daemon = lab.gateway.daemon()
-    os.kill(daemon.pid, signal.SIGSTOP)
+    daemon.freeze()
     # Rules go with the last interface only if no daemon runs.
     lab.gateway.xdivert("detach", "g0")
     attach = lab.gateway.start([XDIVERT, "attach", "g0"])
@@ -153,7 +153,7 @@ def test_queue_drops_are_counted_once(lab, path):
     assert other.stdout.readline()
     # Its output is not read any more: it waits, with its handle open.
     try:
-        os.kill(daemon.pid, signal.SIGSTOP)
+        daemon.freeze()
         frame = bytes(Ether(**path.to_gateway) / udp("a-flood-of-these"))
         for _ in range(5000):
             path.client.send(frame)

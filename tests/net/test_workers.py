@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """xdivert run --workers: threads that share the receive queues."""
 import json
-import pathlib
 import signal
 
 import pytest
@@ -81,7 +80,7 @@ def test_sigterm_drains_every_worker(lab, path):
     gateway.xdivert("attach", "g0")
     gateway.rule("all", "udp")
     daemon = gateway.daemon("--workers", "2")
-    daemon.process.send_signal(signal.SIGSTOP)
+    daemon.freeze()
     for flow in range(100):
         path.client.send(frame_of(path, flow, 0))
     wait_for(lambda: gateway.stats()["diverted"] == 100)
@@ -129,13 +128,6 @@ def test_workers_that_cannot_start(lab):
     gateway.daemon("--workers", "2")
 
 
-def running_threads(daemon):
-    """How many of its threads want a CPU now, whether they have one or not."""
-    tasks = pathlib.Path(f"/proc/{daemon.pid}/task").iterdir()
-    return sum((task / "stat").read_text().rsplit(")", 1)[1].split()[0] == "R"
-               for task in tasks)
-
-
 @pytest.mark.parametrize("words,spinning", [
     ([], 0), (["--busy-poll"], 1), (["--busy-poll", "--workers", "2"], 2)])
 def test_busy_poll(lab, path, words, spinning):
@@ -152,7 +144,7 @@ def test_busy_poll(lab, path, words, spinning):
         gateway.xdivert("detach", "g0")
         path.expect(udp("detached-in-time"), udp("detached-in-time", ttl=63))
     gateway.xdivert("attach", "g0")
-    samples = [running_threads(daemon) for _ in range(100)]
+    samples = [daemon.states().count("R") for _ in range(100)]
     assert samples.count(spinning) > 90, samples
     daemon.process.send_signal(signal.SIGHUP)
     path.expect(udp("and-still-served"),
