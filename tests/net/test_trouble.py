@@ -334,14 +334,15 @@ def test_memory_of_another_version(lab):
     """The host's table of injections is not shared with who built it
     otherwise.
     """
-    table = PIN_DIR / "xdv_injected"
-    assert not table.exists()
-    lab.gateway.xdivert("attach", "g0")
-    subprocess.run(["bpftool", "map", "create", table, "type", "array", "key",
-                    "4", "value", "8", "entries", "1", "name", "other"],
-                   check=True)
-    done = lab.gateway.xdivert("run", check=False)
-    table.unlink()
-    assert done.returncode == 1 and done.stderr.count("\n") == 1
-    assert str(table.name) in done.stderr and "version" in done.stderr
-    lab.gateway.daemon()
+    pins = PIN_DIR.with_name(PIN_DIR.name + "-other")
+    pins.mkdir()
+    subprocess.run(["bpftool", "map", "create", pins / "xdv_injected", "type",
+                    "array", "key", "4", "value", "8", "entries", "1", "name",
+                    "other"], check=True)
+    try:
+        done = lab.gateway.xdivert("--pin-dir", pins, "run", check=False)
+        assert done.returncode == 1 and done.stderr.count("\n") == 1
+        assert "xdv_injected" in done.stderr and "version" in done.stderr
+        lab.gateway.xdivert("--pin-dir", pins, "detach", "--all")
+    finally:
+        assert not (pins / "xdv_injected").exists()
