@@ -455,7 +455,8 @@ enum xdivert_injection_state {
 /*
  * Was this packet injected before, by this handle or by any other on this
  * host? *context (may be NULL) is what was given then. Keyed on the whole
- * packet but TTL and IPv4 checksum, and on a TTL not above the injected one;
+ * packet but TTL and IPv4 checksum, and on a TTL not above the injected one
+ * and not that which the packet was diverted with;
  * it remembers the last XDV_INJECTED injections of the host, for at most ten
  * seconds, and of those that are alike in their first 64 bytes the last one. It
  * is wrong for a packet that somebody changed on the way (says not injected),

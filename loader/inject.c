@@ -205,7 +205,7 @@ static int enqueue(struct xdivert_injection *h, struct xdivert_packet *p)
 					   __ATOMIC_RELAXED);
 		p->diverted = false;
 		p->state = PACKET_QUEUED;
-		h->pending++;
+		__atomic_fetch_add(&h->pending, 1, __ATOMIC_RELAXED);
 		*h->last = p;
 		h->last = &p->request.next;
 		wake(h);

@@ -55,14 +55,18 @@ static int deliver(void *arg, void *record, size_t size)
 {
 	const struct xdv_completion *c = record;
 	struct xdivert_injection *h = arg;
+	struct xdivert_packet *p;
 
 	if (size < sizeof(*c))
 		return 0;
 	if (c->status == -EHOSTUNREACH)
 		wait_unreachable(h, c);
+	p = &h->packets[h->descs[c->slot].frame];
+	if (c->status)
+		seen_forget(h, p);
 	h->delivered++;
 	h->slots[h->free_slots++] = c->slot;
-	inject_complete(h, &h->packets[h->descs[c->slot].frame], c);
+	inject_complete(h, p, c);
 	return 0;
 }
 
@@ -209,13 +213,6 @@ static void ensure_stats(struct xdivert_injection *h, uint32_t ifindex)
 		h->known[ifindex % 64] = ifindex;
 }
 
-static unsigned int ttl_of(const struct xdivert_packet *p)
-{
-	unsigned int ttl = p->data[0] >> 4 == 4 ? p->data[8] : p->data[7];
-
-	return ttl - !!(p->request.flags & XDV_DESC_DECREMENT_TTL);
-}
-
 /* There are as many descriptors as injections may be pending. */
 static uint32_t describe(struct xdivert_injection *h, struct xdivert_packet *p,
 			 uint64_t time, uint64_t id)
@@ -267,7 +264,7 @@ uint32_t ring_fill(struct xdivert_injection *h, struct xdivert_packet *chain)
 				__ATOMIC_RELAXED);
 	for (p = chain; p; p = p->request.next) {
 		find_target(h, &p->request);
-		seen_record(h, p, time, ttl_of(p));
+		seen_record(h, p, time);
 		add(h, &position, describe(h, p, time, ++id));
 		if (p->len > longest)
 			longest = p->len;

@@ -6,9 +6,9 @@
  * too, so that nobody can make a packet that passes for another.
  *
  * Writers do not lock: an entry carries a sum of its words, and one that two
- * writers mixed is not believed. A fresh repetition of a packet that we
- * forwarded has the TTL that the first had, one more than what we sent: a
- * packet returns only with a TTL that is not above the one that left.
+ * writers mixed is not believed. A packet returns only with a TTL that is not
+ * above the one that left. A fresh repetition of what was diverted has the TTL
+ * that the first had, whatever a callout made of that.
  *
  * The entry of a packet is its last injection. When another handle injects it
  * again, the entry before is kept under a digest of packet and handle, so that
@@ -114,7 +114,8 @@ static uint64_t digest_of(uint64_t tag, const uint8_t *data, uint32_t len)
 static uint64_t check_of(const struct xdv_injected *e)
 {
 	return e->tag * 17 ^ e->digest ^ e->handle * 3 ^ e->previous * 5 ^
-	       e->context * 7 ^ e->time * 11 ^ e->ttl * 13 ^ PRIME1;
+	       e->context * 7 ^ e->time * 11 ^
+	       ((uint64_t)e->received << 32 | e->ttl) * 13 ^ PRIME1;
 }
 
 static struct xdv_injected *entry_of(const struct xdivert_injection *h,
@@ -151,8 +152,24 @@ static bool find(const struct xdivert_injection *h, uint64_t tag,
 static bool matches(const struct xdv_injected *e, uint64_t digest,
 		    unsigned int ttl)
 {
-	return e->digest == digest && ttl <= e->ttl &&
+	return e->digest == digest && ttl <= e->ttl && ttl != e->received &&
 	       now() - e->time <= REMEMBERED;
+}
+
+static unsigned int ttl_of(const struct xdivert_packet *p)
+{
+	return p->data[0] >> 4 == 4 ? p->data[8] : p->data[7];
+}
+
+/* What comes back from the stack has passed a hop there. */
+static unsigned int ttl_sent(const struct xdivert_packet *p)
+{
+	unsigned int ttl = ttl_of(p);
+
+	return ttl && p->request.flags & (XDV_DESC_DECREMENT_TTL |
+					  XDV_DESC_RECEIVE)
+		       ? ttl - 1
+		       : ttl;
 }
 
 /* The CPU fetches the next packet while it digests this one. */
@@ -175,9 +192,10 @@ void seen_prepare_record(struct xdivert_injection *h, struct xdivert_packet *p)
 }
 
 void seen_record(struct xdivert_injection *h, const struct xdivert_packet *p,
-		 uint64_t time, unsigned int ttl)
+		 uint64_t time)
 {
 	const struct request *r = &p->request;
+	unsigned int ttl = ttl_sent(p);
 	struct xdv_injected e = {
 		.tag = r->tag,
 		.digest = r->digest,
@@ -185,6 +203,7 @@ void seen_record(struct xdivert_injection *h, const struct xdivert_packet *p,
 		.context = r->context,
 		.time = time,
 		.ttl = ttl,
+		.received = p->origin.ttl,
 	};
 	struct xdv_injected last;
 
@@ -197,12 +216,27 @@ void seen_record(struct xdivert_injection *h, const struct xdivert_packet *p,
 	store(h, &e);
 }
 
+void seen_forget(struct xdivert_injection *h, const struct xdivert_packet *p)
+{
+	const struct request *r = &p->request;
+	struct xdv_injected e, last;
+
+	if (!find(h, r->tag, &e) || e.handle != h->id || e.digest != r->digest)
+		return;
+	if (e.previous && find(h, tag_for(r->tag, e.previous), &last)) {
+		last.tag = r->tag;
+		store(h, &last);
+		return;
+	}
+	*entry_of(h, r->tag) = (struct xdv_injected){0};
+}
+
 void seen_prepare_lookup(const struct xdivert_injection *h,
 			 struct xdivert_packet *p)
 {
 	p->origin = (struct origin){
 		.tag = tag_of(h->seen->digest, p->data, p->len),
-		.ttl = p->data[0] >> 4 == 4 ? p->data[8] : p->data[7],
+		.ttl = ttl_of(p),
 	};
 	__builtin_prefetch(entry_of(h, p->origin.tag));
 }

@@ -20,11 +20,12 @@ void seen_close(struct xdivert_injection *h);
  * The table is far from the CPU's caches: for several packets prepare all of
  * them, so that their entries come while the digests are computed.
  *
- * Remember a packet as it leaves, at that time, with that TTL.
+ * Remember a packet as it leaves, at that time; forget one that did not.
  */
 void seen_prepare_record(struct xdivert_injection *h, struct xdivert_packet *p);
 void seen_record(struct xdivert_injection *h, const struct xdivert_packet *p,
-		 uint64_t time, unsigned int ttl);
+		 uint64_t time);
+void seen_forget(struct xdivert_injection *h, const struct xdivert_packet *p);
 /* Who injected what this packet is now: its origin. */
 void seen_prepare_lookup(const struct xdivert_injection *h,
 			 struct xdivert_packet *p);

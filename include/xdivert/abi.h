@@ -22,7 +22,7 @@
 #endif
 
 /* Changes with every struct below: two versions do not share maps. */
-#define XDV_ABI 10
+#define XDV_ABI 11
 
 #define XDV_MAX_IFACES	 64
 #define XDV_MAX_QUEUES	 64 /* receive queues of one interface */
@@ -483,8 +483,10 @@ struct xdv_injected {
 	__u64 previous;
 	__u64 context;
 	__u64 time;
-	__u64 ttl;
-	__u64 check; /* of all the above: a torn write does not match */
+	__u32 ttl;	/* no packet that returns has more */
+	__u32 received; /* TTL of what was diverted: its repetitions have that
+			 */
+	__u64 check;	/* of all the above: a torn write does not match */
 };
 XDV_SIZE(struct xdv_injected, 64);
 

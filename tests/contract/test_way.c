@@ -202,6 +202,30 @@ static void test_C18_injection_state(void **state)
 	end_serving(h);
 }
 
+/* What never left is not known when its like comes in. */
+static void test_C18_failed_injection_is_forgotten(void **state)
+{
+	struct xdivert_injection *h = serve("udp", XDV_LAYER_FORWARD);
+	struct udp u = through;
+	struct xdivert_packet *p;
+	struct tally t = {0};
+
+	(void)state;
+	u.ttl = 20;
+	u.text = "never left";
+	assert_int_equal(inject(h, &u, 9999, &t), 0);
+	while (!t.called)
+		xdivert_dispatch(h, 1000);
+	assert_int_equal(t.last.status, -ENODEV);
+	u.ttl = 19;
+	send_from_far(&u);
+	receive_one(h, &p);
+	assert_int_equal(xdivert_query_injection_state(h, p, NULL),
+			 XDIVERT_NOT_INJECTED);
+	xdivert_packet_free(p);
+	end_serving(h);
+}
+
 /* A local server answers a request that was edited on its way in. */
 static void test_C25_receive_injection(void **state)
 {
@@ -302,6 +326,7 @@ int main(void)
 		cmocka_unit_test(test_C09_interfaces),
 		cmocka_unit_test(test_C17_no_hook_on_the_way_out),
 		cmocka_unit_test(test_C18_injection_state),
+		cmocka_unit_test(test_C18_failed_injection_is_forgotten),
 		cmocka_unit_test(test_C25_receive_injection),
 		cmocka_unit_test(test_C26_order),
 	};

@@ -10,7 +10,7 @@ import pathlib
 import pytest
 
 from installed import Program, build, prefix  # noqa: F401
-from lab import Gateway
+from lab import Gateway, wait_for
 from packets import Path, udp
 
 
@@ -111,3 +111,34 @@ def test_C18_second_gateway(lab, states):
         first.run("ip route del 10.0.5.0/24")
         second.run("ip route del 10.0.5.0/24")
         second.run("sysctl -qw net.ipv4.ip_forward=0")
+
+
+def test_C18_repetitions_are_not_returns(lab):
+    """The same bytes from the same sender are edited each time, whatever the
+    edit makes of their TTL.
+    """
+    lab.gateway.xdivert("attach", "g0")
+    lab.gateway.rule("ttl", "udp", "--do", "set ip.ttl 200")
+    lab.gateway.daemon()
+    path = Path(lab)
+    for _ in range(4):
+        path.expect(udp("beat-after-beat!"), udp("beat-after-beat!", ttl=199))
+    assert lab.gateway.settled()["returned"] == 0
+
+
+def test_C18_repetitions_to_this_host(lab):
+    """In layer receive no TTL is decremented: repetitions are new packets."""
+    lab.gateway.xdivert("attach", "g0")
+    words = ("udp dst port 5000", "--layer", "receive")
+    lab.gateway.rule("in", *words)
+    lab.gateway.daemon()
+    path = Path(lab)
+    for _ in range(3):
+        path.send(udp("beat-after-beat!", dst="10.0.1.1"))
+    assert wait_for(lambda: lab.gateway.settled()["completed"] == 3)
+    assert lab.gateway.stats()["returned"] == 0
+    lab.gateway.xdivert("rule", "del", "in")
+    lab.gateway.rule("in", *words, "--do", "drop")
+    for _ in range(3):
+        path.send(udp("beat-after-beat!", dst="10.0.1.1"))
+    assert wait_for(lambda: lab.gateway.settled()["dropped"] == 3)
