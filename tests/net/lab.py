@@ -223,16 +223,22 @@ class Gateway(Host):
             assert total[key] == sum(i[key] for i in total["interfaces"]), key
         return total
 
-    def reset(self):
-        """Back to nothing attached, with the books closed."""
-        if self.pins().exists():
-            self.check_accounting()
-        for daemon in self.daemons:
-            if daemon.process.poll() is None:
-                assert daemon.stop() == 0, daemon.errors
+    def clean_up(self):
+        """Whatever failed must not make the next test fail."""
+        failed = [daemon.errors for daemon in self.daemons
+                  if daemon.process.poll() is None and daemon.stop()]
         self.daemons.clear()
         if self.pins().exists():
             self.xdivert("detach", "--all")
+        assert not failed, failed
+
+    def reset(self):
+        """Back to nothing attached, with the books closed."""
+        try:
+            if self.pins().exists():
+                self.check_accounting()
+        finally:
+            self.clean_up()
         assert not self.pins().exists()
         links = json.loads(self.run("ip -j link show").stdout)
         assert not [l for l in links if l["ifname"].startswith("xdv")]
