@@ -174,6 +174,7 @@ clean: ## remove build/
 	rm -rf $(B)
 
 include bench/bench.mk
+include tests/fuzz/fuzz.mk
 
 include tests/fuzz/fuzz.mk
 

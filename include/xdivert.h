@@ -69,7 +69,7 @@ extern "C" {
 
 #define XDIVERT_API __attribute__((visibility("default")))
 
-#define XDIVERT_PACKET_MAX  XDV_PACKET_MAX
+#define XDIVERT_PACKET_MAX  65575 /* an IPv6 header, and 65,535 bytes */
 #define XDIVERT_PENDING_MAX 1024
 #define XDIVERT_SHARES_MAX  64
 /* An injection completes at most this long after dispatch took it up. */
@@ -298,6 +298,12 @@ struct xdivert_metadata {
 	uint32_t compartment; /* id */
 	uint32_t layer;	      /* enum xdv_layer */
 	uint32_t pad;
+};
+
+/* A fragment of a group that was put together. */
+struct xdivert_fragment {
+	uint16_t len;	 /* of the fragment, an IP packet */
+	uint16_t offset; /* of its payload in the datagram's, bytes */
 };
 
 /* The TTL or hop limit is decremented when it is injected forward. */

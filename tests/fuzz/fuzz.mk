@@ -2,6 +2,7 @@
 # Pure code only, with what it needs; each target's corpus is in the tree.
 FUZZ_SECONDS ?= 3
 FUZZERS := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_SRC := $(addprefix loader/,fragment.c reassemble.c siphash.c icmp.c parse.c checksum.c)
 FUZZ_FLAGS := -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined
 
 # What is not instrumented comes out of an archive, where it is needed at all.
