@@ -176,8 +176,6 @@ clean: ## remove build/
 include bench/bench.mk
 include tests/fuzz/fuzz.mk
 
-include tests/fuzz/fuzz.mk
-
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 

@@ -71,6 +71,8 @@ struct {
 /* Where an injection counts; other compartments share the common row. */
 static __always_inline struct xdv_stats *target_stats(struct xdv_desc *desc)
 {
+	if (desc->flags & XDV_DESC_PART)
+		return NULL;
 	return stats_of(desc->compartment ? 0 : desc->ifindex);
 }
 
@@ -108,7 +110,11 @@ static __always_inline void complete(struct xdv_desc *desc, __s32 status,
 		c->family = desc->family;
 		__builtin_memcpy(c->nexthop, desc->nexthop, sizeof(c->nexthop));
 	}
-	control = bpf_map_lookup_elem(&xdv_control, &key);
+	if (reason == XDV_REASON_FIB_FRAG_NEEDED)
+		c->mtu = desc->mtu;
+	control = desc->flags & XDV_DESC_PART
+			  ? NULL
+			  : bpf_map_lookup_elem(&xdv_control, &key);
 	if (control) {
 		c->seq = __sync_fetch_and_add(&control->completions, 1) + 1;
 		key = (c->seq - 1) & (XDV_RECENT - 1);

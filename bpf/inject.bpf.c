@@ -264,6 +264,13 @@ static __always_inline int send(struct xdp_md *ctx, struct xdv_desc *desc)
 			__sync_fetch_and_add(&stats->failed, 1);
 		return XDP_DROP;
 	}
+	if (refusal.reason == XDV_REASON_FIB_FRAG_NEEDED)
+		desc->mtu = fib.mtu_result;
+	if (refusal.reason == XDV_REASON_FIB_FRAG_NEEDED &&
+	    !(desc->flags & XDV_DESC_PART)) {
+		desc->state = XDV_DESC_TOO_BIG;
+		return XDP_DROP;
+	}
 	if (refusal.status) {
 		complete(desc, refusal.status, refusal.reason,
 			 BPF_RB_NO_WAKEUP);
@@ -327,6 +334,20 @@ int xdv_inject(struct xdp_md *ctx)
 	if (desc->state != XDV_DESC_TAKEN && xdv_ring.settled == position)
 		xdv_ring.settled = position + 1;
 	return action;
+}
+
+/* User space counts what leaves in parts, once. */
+SEC("syscall")
+int xdv_count(struct xdv_count *count)
+{
+	struct xdv_stats *stats = stats_of(count->ifindex);
+
+	if (!stats)
+		return -ENOENT;
+	__sync_fetch_and_add(&stats->injected, count->injected);
+	__sync_fetch_and_add(&stats->completed, count->completed);
+	__sync_fetch_and_add(&stats->failed, count->failed);
+	return 0;
 }
 
 char _license[] SEC("license") = "GPL";

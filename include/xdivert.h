@@ -282,9 +282,10 @@ XDIVERT_API const char *xdivert_engine_name(unsigned int engine);
 
 /*
  * A packet is one IP packet without a link header, in a frame of a handle's
- * UMEM. It belongs to whoever allocated or received it, until it is injected
- * or freed; it must go back to the handle it came from. Allocating, cloning
- * and freeing may be done on any thread.
+ * UMEM or, if it is longer than XDV_PACKET_MAX, in memory of its own. It
+ * belongs to whoever allocated or received it, until it is injected or freed;
+ * it must go back to the handle it came from. Allocating, cloning and freeing
+ * may be done on any thread.
  */
 struct xdivert_packet;
 struct xdivert_injection;
@@ -307,13 +308,17 @@ struct xdivert_fragment {
 };
 
 /* The TTL or hop limit is decremented when it is injected forward. */
-#define XDIVERT_PACKET_FORWARDED 0x1
+#define XDIVERT_PACKET_FORWARDED   0x1
 /* It leaves through the stack of its target, whose egress qdisc it passes,
  * whatever else the target can do.
  */
-#define XDIVERT_PACKET_VIA_STACK 0x2
+#define XDIVERT_PACKET_VIA_STACK   0x2
+/* Longer than the MTU, it completes with -EMSGSIZE: nobody cuts it, ... */
+#define XDIVERT_PACKET_NO_FRAGMENT 0x4
+/* ... and nobody tells its sender by ICMP. */
+#define XDIVERT_PACKET_NO_ICMP	   0x8
 
-/* len bytes of zeroes; NULL: no frame is free, or len is too big. */
+/* len bytes of zeroes; NULL: no frame or memory is free, or len is too big. */
 XDIVERT_API struct xdivert_packet *
 xdivert_packet_alloc(struct xdivert_injection *h, uint32_t len);
 /* A copy, flags, metadata and injection state included. NULL: no frame. */
@@ -333,6 +338,13 @@ xdivert_packet_metadata(const struct xdivert_packet *p);
 XDIVERT_API uint32_t xdivert_packet_flags(const struct xdivert_packet *p);
 XDIVERT_API void xdivert_packet_set_flags(struct xdivert_packet *p,
 					  uint32_t flags);
+
+/*
+ * How a packet was cut that is a group of fragments, put together: up to n of
+ * them by offset. How many there are; 0: it was none.
+ */
+XDIVERT_API int xdivert_packet_fragments(const struct xdivert_packet *p,
+					 struct xdivert_fragment *list, int n);
 
 /* Bytes that push, and put, could add. */
 XDIVERT_API uint32_t xdivert_packet_headroom(const struct xdivert_packet *p);

@@ -88,7 +88,7 @@ static int send_packet(struct injector *in, const uint8_t *data, uint32_t len)
 
 static int send_hex(struct injector *in, const char *hex)
 {
-	uint8_t data[XDV_PACKET_MAX + 1];
+	uint8_t data[XDIVERT_PACKET_MAX + 1];
 	uint32_t len = 0;
 	unsigned int byte;
 

@@ -14,6 +14,7 @@
 #include "error.h"
 #include "inject.h"
 #include "live.h"
+#include "parts.h"
 #include "pool.h"
 #include "ring.h"
 #include "wait.h"
@@ -170,9 +171,9 @@ static int check(const struct xdivert_injection *h, uint32_t kind,
 				 "the handle is for another kind of injection");
 	if (p->h != h || p->state != PACKET_OURS)
 		return error_set(-EINVAL, "not a packet of this handle");
-	if (p->len > XDV_PACKET_MAX)
+	if (p->len > XDIVERT_PACKET_MAX)
 		return error_set(-EMSGSIZE, "%u bytes; %d fit", p->len,
-				 XDV_PACKET_MAX);
+				 XDIVERT_PACKET_MAX);
 	if (!sound(p, family))
 		return error_set(-EINVAL, "not a sound IPv%d packet",
 				 family == AF_INET ? 4 : 6);
@@ -288,7 +289,12 @@ void inject_complete(struct xdivert_injection *h, struct xdivert_packet *p,
 {
 	struct request r = p->request;
 
+	if (p->whole) {
+		parts_complete(h, p, completion);
+		return;
+	}
 	p->state = PACKET_OURS;
+	p->weight = 1;
 	__atomic_fetch_sub(&h->pending, 1, __ATOMIC_RELAXED);
 	if (r.fn)
 		r.fn(r.arg, p, completion);
@@ -306,16 +312,18 @@ static bool same_run(const struct request *a, const struct request *b)
 }
 
 /* Cut the chain behind what goes in one run; what is left. */
-static struct xdivert_packet *cut_run(struct xdivert_packet *chain, int *n)
+static struct xdivert_packet *cut_run(struct xdivert_injection *h,
+				      struct xdivert_packet *chain, int *n)
 {
 	struct xdivert_packet *p = chain, *rest;
-	int i;
+	int i, most = h->free_slots;
 
 	/* A run into the stack has one result for a kernel's batch. */
-	int most = chain->request.flags & XDV_DESC_RECEIVE ? LIVE_BATCH
-							   : XDV_INFLIGHT;
+	if (chain->request.flags & XDV_DESC_RECEIVE && most > LIVE_BATCH)
+		most = LIVE_BATCH;
 	for (i = 1; i < most && p->request.next &&
-		    same_run(&chain->request, &p->request.next->request);
+		    same_run(&chain->request, &p->request.next->request) &&
+		    !parts_wanted(h, p->request.next);
 	     i++)
 		p = p->request.next;
 	rest = p->request.next;
@@ -333,23 +341,77 @@ static struct xdivert_packet *take_queued(struct xdivert_injection *h)
 	chain = h->first;
 	h->first = NULL;
 	h->last = &h->first;
+	h->stuck = false;
 	if (h->signalled && read(h->wake, &value, sizeof(value)) > 0)
 		h->signalled = false;
 	pthread_mutex_unlock(&h->lock);
 	return chain;
 }
 
-/* Send what was queued before; what callbacks queue waits for the next time. */
-static int send_queued(struct xdivert_injection *h)
+/* What cannot be sent yet goes before what was queued since. */
+static void put_back(struct xdivert_injection *h, struct xdivert_packet *chain)
 {
-	struct xdivert_packet *chain = take_queued(h), *rest;
+	struct xdivert_packet *last = chain;
+
+	while (last->request.next)
+		last = last->request.next;
+	pthread_mutex_lock(&h->lock);
+	last->request.next = h->first;
+	if (!h->first)
+		h->last = &last->request.next;
+	h->first = chain;
+	h->stuck = true;
+	pthread_mutex_unlock(&h->lock);
+}
+
+static int send_chain(struct xdivert_injection *h, struct xdivert_packet *chain)
+{
+	struct xdivert_packet *rest;
 	int n = 0;
 
 	for (; chain; chain = rest) {
-		rest = cut_run(chain, &n);
+		if (!h->free_slots) {
+			put_back(h, chain);
+			break;
+		}
+		if (parts_wanted(h, chain)) {
+			rest = chain->request.next;
+			if (!parts_send(h, chain)) {
+				put_back(h, chain);
+				break;
+			}
+			n++;
+			continue;
+		}
+		rest = cut_run(h, chain, &n);
 		live_send(h, chain);
 	}
 	return n;
+}
+
+/* Send what was queued before; what callbacks queue waits for the next time. */
+static int send_queued(struct xdivert_injection *h)
+{
+	struct xdivert_packet *again;
+	int n = send_chain(h, take_queued(h));
+
+	/* Too big for its route, as it turned out. */
+	again = h->again;
+	h->again = NULL;
+	return n + send_chain(h, again);
+}
+
+void inject_again(struct xdivert_injection *h, struct xdivert_packet *p,
+		  uint32_t mtu)
+{
+	struct xdivert_packet **at = &h->again;
+
+	while (*at)
+		at = &(*at)->request.next;
+	*at = p;
+	p->request.next = NULL;
+	p->request.mtu = mtu;
+	p->request.counted = true;
 }
 
 static void begin(struct xdivert_injection *h)
@@ -366,7 +428,7 @@ static void end(struct xdivert_injection *h)
 	h->dispatching = false;
 	dispatched = NULL;
 	pool_share_spares(h);
-	if (h->first)
+	if (h->first && !h->stuck)
 		wake(h);
 	pthread_mutex_unlock(&h->lock);
 }
@@ -453,11 +515,17 @@ static void cancel(struct xdivert_injection *h)
 	int n = 0;
 
 	begin(h);
+	/* First what waits: the others need its descriptors. */
+	live_cancel(h);
 	for (; chain; chain = rest) {
-		rest = cut_run(chain, &n);
+		rest = chain->request.next;
+		if (parts_wanted(h, chain)) {
+			parts_cancel(h, chain);
+			continue;
+		}
+		rest = cut_run(h, chain, &n);
 		live_refuse(h, chain, -ECANCELED, XDV_REASON_CANCELED);
 	}
-	live_cancel(h);
 	end(h);
 }
 

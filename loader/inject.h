@@ -27,6 +27,14 @@ struct target {
 	uint64_t until; /* then it is tried again */
 };
 
+/* What an interface's MTU was a moment ago. */
+#define KNOWN_MTUS 64
+struct known_mtu {
+	uint32_t ifindex;
+	uint32_t compartment;
+	uint32_t mtu;
+	uint64_t at; /* ns */
+};
 struct stack_port;
 
 struct registration {
@@ -43,8 +51,10 @@ struct xdivert_injection {
 	/* pool.c, under lock */
 	pthread_mutex_t lock;
 	uint8_t *umem;
-	struct xdivert_packet *packets; /* one a frame */
-	uint32_t *free;			/* stack of frames */
+	struct xdivert_packet *packets;		/* one a frame */
+	LIST_HEAD(, xdivert_packet) own_memory; /* those without one */
+	uint64_t own_bytes;
+	uint32_t *free; /* stack of frames */
 	uint32_t free_count;
 	/* Frames that the dispatching thread freed and others do not see yet:
 	 * it takes no lock for them.
@@ -55,6 +65,7 @@ struct xdivert_injection {
 	/* inject.c, under lock */
 	struct xdivert_packet *first, **last; /* queued */
 	uint32_t pending;		      /* initiated and not completed */
+	bool stuck;			      /* until something completes */
 	bool closing;
 	bool signalled; /* wake is readable */
 	uint64_t clock; /* while a batch is classified: when that began */
@@ -62,6 +73,10 @@ struct xdivert_injection {
 	int wake; /* eventfd */
 	int epoll;
 	int alive; /* state_handle_lock() */
+
+	/* parts.c */
+	struct xdivert_packet *again; /* too big for their routes */
+	struct known_mtu mtu[KNOWN_MTUS];
 
 	/* live.c */
 	struct inject *skel;
@@ -116,6 +131,10 @@ uint64_t inject_now(const struct xdivert_injection *h);
 /* A request's completion; the packet goes back to its owner. */
 void inject_complete(struct xdivert_injection *h, struct xdivert_packet *p,
 		     const struct xdv_completion *completion);
+
+/* Not sent, for its route's MTU is that; it is counted as injected. */
+void inject_again(struct xdivert_injection *h, struct xdivert_packet *p,
+		  uint32_t mtu);
 
 /* serve.c */
 int serve_round(struct xdivert_injection *h);

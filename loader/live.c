@@ -30,6 +30,7 @@
 #include "wait.h"
 
 #define ETHERNET_HEADER 14
+#define CANCEL_BOUND	1000000000ull /* ns; it takes some microseconds */
 #define PORT_MOST	10 /* packets: more are cheaper as live frames */
 
 static uint64_t now(void)
@@ -341,9 +342,15 @@ int live_round(struct xdivert_injection *h)
 
 void live_cancel(struct xdivert_injection *h)
 {
-	wait_cancel(h);
-	run_judged(h);
-	ring_deliver(h);
+	uint64_t until = now() + CANCEL_BOUND;
+
+	/* A tracing program may be about to complete what we found waiting. */
+	do {
+		wait_cancel(h);
+		run_judged(h);
+		ring_deliver(h);
+	} while (h->free_slots != XDV_INFLIGHT && now() < until &&
+		 !sched_yield());
 }
 
 int live_create(struct xdivert_injection *h)

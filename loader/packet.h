@@ -1,9 +1,21 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* A packet and the frame of the UMEM that it lies in. */
+/* A packet, and the frame of the UMEM or the memory of its own that it lies in.
+ */
 #ifndef XDIVERT_PACKET_H
 #define XDIVERT_PACKET_H
 
+#include <sys/queue.h>
+
 #include <xdivert.h>
+
+#include "icmp.h"
+
+/* As a packet's frame: it is too big for one, or waits, and has its own memory.
+ */
+#define NO_FRAME UINT32_MAX
+
+struct fragments;
+struct parts;
 
 enum packet_state {
 	PACKET_FREE,
@@ -31,13 +43,15 @@ struct request {
 	uint32_t compartment;
 	uint32_t ifindex;
 	uint32_t flags; /* XDV_DESC_ */
+	uint32_t mtu;	/* of the route, once the kernel has told; else 0 */
+	bool counted;	/* as injected */
 	xdivert_completion_fn fn;
 	void *arg;
 };
 
 struct xdivert_packet {
 	struct xdivert_injection *h;
-	uint8_t *base; /* the frame, XDV_FRAME_SIZE bytes */
+	uint8_t *base; /* room bytes, those of the frame */
 	uint8_t *data; /* the IP header in it */
 	uint32_t len;  /* of the IP packet; link padding is not part of it */
 	uint32_t frame;
@@ -45,9 +59,18 @@ struct xdivert_packet {
 	uint32_t state; /* enum packet_state */
 	bool diverted;	/* and not yet decided */
 	bool summed;	/* received with its checksums complete */
+	bool fragment;	/* from the hook, to be put together */
+	uint32_t room;
+	uint32_t weight; /* diverted packets that it stands for, 1 or more */
+	LIST_ENTRY(xdivert_packet) own_memory;
+	struct fragments *shape;      /* it was a group of fragments */
+	struct parts *parts;	      /* while it leaves in parts */
+	struct xdivert_packet *whole; /* it is a part of that one */
 	struct xdivert_metadata meta;
 	struct origin origin;
 	struct request request;
+	uint8_t quote_len;
+	uint8_t quote[ICMP_QUOTE]; /* its first bytes as it came */
 };
 
 #endif

@@ -3,7 +3,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fragment.h"
 #include "pool.h"
+
+#define HEAD	(XDV_HEAD_MAX / 2)
+/* To grow by, where that is possible at all. */
+#define TAIL	1024
+/* What packets may take beside the UMEM. */
+#define OWN_MAX (128u << 20)
 
 int pool_create(struct xdivert_injection *h)
 {
@@ -17,14 +24,69 @@ int pool_create(struct xdivert_injection *h)
 		h->packets[i].h = h;
 		h->packets[i].frame = i;
 		h->packets[i].base = h->umem + (size_t)i * XDV_FRAME_SIZE;
+		h->packets[i].room = XDV_FRAME_SIZE;
+		h->packets[i].weight = 1;
 		h->free[i] = XDV_FRAMES - 1 - i;
 	}
 	h->free_count = XDV_FRAMES;
 	return 0;
 }
 
+/* ---- packets with memory of their own ---- */
+
+static struct xdivert_packet *take_own(struct xdivert_injection *h,
+				       uint32_t len)
+{
+	uint32_t room = HEAD + len + TAIL;
+	struct xdivert_packet *p = calloc(1, sizeof(*p));
+	bool full;
+
+	if (p)
+		p->base = malloc(room);
+	if (!p || !p->base) {
+		free(p);
+		return NULL;
+	}
+	p->h = h;
+	p->frame = NO_FRAME;
+	p->room = room;
+	p->weight = 1;
+	p->state = PACKET_OURS;
+	pthread_mutex_lock(&h->lock);
+	full = h->own_bytes + room > OWN_MAX;
+	if (!full) {
+		h->own_bytes += room;
+		LIST_INSERT_HEAD(&h->own_memory, p, own_memory);
+	}
+	pthread_mutex_unlock(&h->lock);
+	if (!full)
+		return p;
+	free(p->base);
+	free(p);
+	return NULL;
+}
+
+static void free_own(struct xdivert_packet *p)
+{
+	struct xdivert_injection *h = p->h;
+
+	pthread_mutex_lock(&h->lock);
+	h->own_bytes -= p->room;
+	LIST_REMOVE(p, own_memory);
+	pthread_mutex_unlock(&h->lock);
+	free(p->shape);
+	free(p->base);
+	free(p);
+}
+
 void pool_destroy(struct xdivert_injection *h)
 {
+	uint32_t i;
+
+	while (!LIST_EMPTY(&h->own_memory))
+		free_own(LIST_FIRST(&h->own_memory));
+	for (i = 0; h->packets && i < XDV_FRAMES; i++)
+		free(h->packets[i].shape);
 	free(h->packets);
 	free(h->free);
 }
@@ -69,8 +131,20 @@ void pool_share_spares(struct xdivert_injection *h)
 		h->free[h->free_count++] = h->spare[--h->spares];
 }
 
+/* What the next one in this frame must not inherit. */
+static void strip(struct xdivert_packet *p)
+{
+	free(p->shape);
+	p->shape = NULL;
+	p->whole = NULL;
+	p->weight = 1;
+	p->fragment = false;
+	p->quote_len = 0;
+}
+
 void pool_return(struct xdivert_injection *h, uint32_t frame)
 {
+	strip(&h->packets[frame]);
 	h->packets[frame].state = PACKET_FREE;
 	if (inject_dispatches(h) && h->spares < SPARE_MAX) {
 		h->spare[h->spares++] = frame;
@@ -84,15 +158,21 @@ void pool_return(struct xdivert_injection *h, uint32_t frame)
 static void count_dropped(struct xdivert_packet *p)
 {
 	if (p->diverted)
-		__atomic_fetch_add(&p->h->x->shared->dropped, 1,
+		__atomic_fetch_add(&p->h->x->shared->dropped, p->weight,
 				   __ATOMIC_RELAXED);
 	p->diverted = false;
 }
 
 int pool_abandon(struct xdivert_injection *h)
 {
+	struct xdivert_packet *p;
 	int n = 0, i;
 
+	LIST_FOREACH(p, &h->own_memory, own_memory)
+	{
+		count_dropped(p);
+		n++;
+	}
 	for (i = 0; i < XDV_FRAMES; i++) {
 		if (h->packets[i].state != PACKET_OURS)
 			continue;
@@ -104,7 +184,7 @@ int pool_abandon(struct xdivert_injection *h)
 
 static void reset(struct xdivert_packet *p, uint32_t len)
 {
-	p->data = p->base + XDV_HEAD_MAX / 2;
+	p->data = p->base + HEAD;
 	p->len = len;
 	p->flags = 0;
 	p->diverted = false;
@@ -135,9 +215,9 @@ struct xdivert_packet *xdivert_packet_alloc(struct xdivert_injection *h,
 {
 	struct xdivert_packet *p;
 
-	if (len > XDV_PACKET_MAX)
+	if (len > XDIVERT_PACKET_MAX)
 		return NULL;
-	p = take(h);
+	p = len > XDV_PACKET_MAX ? take_own(h, len) : take(h);
 	if (!p)
 		return NULL;
 	reset(p, len);
@@ -145,19 +225,84 @@ struct xdivert_packet *xdivert_packet_alloc(struct xdivert_injection *h,
 	return p;
 }
 
+/* All but its bytes, and what belongs to the original alone. */
+static void copy_fields(struct xdivert_packet *to,
+			const struct xdivert_packet *from)
+{
+	to->len = from->len;
+	to->flags = from->flags;
+	to->diverted = false;
+	to->meta = from->meta;
+	to->origin = from->origin;
+	to->quote_len = from->quote_len;
+	memcpy(to->quote, from->quote, from->quote_len);
+}
+
+static bool copy_shape(struct xdivert_packet *to,
+		       const struct xdivert_packet *from)
+{
+	size_t size;
+
+	if (!from->shape)
+		return true;
+	size = sizeof(*from->shape) +
+	       from->shape->count * sizeof(from->shape->one[0]);
+	to->shape = malloc(size);
+	if (to->shape)
+		memcpy(to->shape, from->shape, size);
+	return to->shape;
+}
+
 struct xdivert_packet *xdivert_packet_clone(const struct xdivert_packet *p)
 {
-	struct xdivert_packet *copy = take(p->h);
+	struct xdivert_packet *copy =
+		p->frame == NO_FRAME ? take_own(p->h, p->len) : take(p->h);
 
 	if (!copy)
 		return NULL;
-	copy->data = copy->base + (p->data - p->base);
-	copy->len = p->len;
-	copy->flags = p->flags;
-	copy->diverted = false;
-	copy->meta = p->meta;
-	copy->origin = p->origin;
+	copy_fields(copy, p);
+	copy->data = p->frame == NO_FRAME ? copy->base + HEAD
+					  : copy->base + (p->data - p->base);
 	memcpy(copy->data, p->data, p->len);
+	if (copy_shape(copy, p))
+		return copy;
+	xdivert_packet_free(copy);
+	return NULL;
+}
+
+struct xdivert_packet *pool_take(struct xdivert_injection *h)
+{
+	struct xdivert_packet *p = take(h);
+
+	if (p)
+		reset(p, 0);
+	return p;
+}
+
+struct xdivert_packet *pool_take_own(struct xdivert_injection *h, uint32_t len)
+{
+	struct xdivert_packet *p = take_own(h, len);
+
+	if (p)
+		reset(p, len);
+	return p;
+}
+
+struct xdivert_packet *pool_move(struct xdivert_packet *p, bool own)
+{
+	struct xdivert_packet *copy = own ? take_own(p->h, p->len) : take(p->h);
+
+	if (!copy)
+		return NULL;
+	copy_fields(copy, p);
+	copy->data = copy->base + HEAD;
+	memcpy(copy->data - POOL_LINK, p->data - POOL_LINK, p->len + POOL_LINK);
+	copy->shape = p->shape;
+	p->shape = NULL;
+	copy->weight = p->weight;
+	copy->diverted = p->diverted;
+	p->diverted = false;
+	xdivert_packet_free(p);
 	return copy;
 }
 
@@ -172,7 +317,10 @@ void xdivert_packet_free(struct xdivert_packet *p)
 		return;
 	}
 	count_dropped(p);
-	pool_return(p->h, p->frame);
+	if (p->frame == NO_FRAME)
+		free_own(p);
+	else
+		pool_return(p->h, p->frame);
 }
 
 uint8_t *xdivert_packet_data(struct xdivert_packet *p)
@@ -201,18 +349,23 @@ void xdivert_packet_set_flags(struct xdivert_packet *p, uint32_t flags)
 	p->flags = flags;
 }
 
+/* What is left to the longest packet that can be where it is. */
+static uint32_t at_most(const struct xdivert_packet *p, uint32_t room)
+{
+	uint32_t most =
+		p->frame == NO_FRAME ? XDIVERT_PACKET_MAX : XDV_PACKET_MAX;
+
+	return room < most - p->len ? room : most - p->len;
+}
+
 uint32_t xdivert_packet_headroom(const struct xdivert_packet *p)
 {
-	uint32_t room = p->data - p->base;
-
-	return room < XDV_PACKET_MAX - p->len ? room : XDV_PACKET_MAX - p->len;
+	return at_most(p, p->data - p->base);
 }
 
 uint32_t xdivert_packet_tailroom(const struct xdivert_packet *p)
 {
-	uint32_t room = p->base + XDV_FRAME_SIZE - (p->data + p->len);
-
-	return room < XDV_PACKET_MAX - p->len ? room : XDV_PACKET_MAX - p->len;
+	return at_most(p, p->base + p->room - (p->data + p->len));
 }
 
 int xdivert_packet_push(struct xdivert_packet *p, uint32_t n)
@@ -228,13 +381,13 @@ int xdivert_packet_push(struct xdivert_packet *p, uint32_t n)
  */
 int xdivert_packet_pull(struct xdivert_packet *p, uint32_t n)
 {
-	uint8_t *start = p->base + XDV_HEAD_MAX / 2;
+	uint8_t *start = p->base + HEAD;
 
 	if (n > p->len)
 		return -ENOSPC;
 	p->data += n;
 	p->len -= n;
-	if (p->data - p->base >= XDV_HEAD_MAX) {
+	if (p->frame != NO_FRAME && p->data - p->base >= XDV_HEAD_MAX) {
 		memmove(start, p->data, p->len);
 		p->data = start;
 	}
@@ -255,4 +408,14 @@ int xdivert_packet_trim(struct xdivert_packet *p, uint32_t n)
 		return -ENOSPC;
 	p->len -= n;
 	return 0;
+}
+
+int xdivert_packet_fragments(const struct xdivert_packet *p,
+			     struct xdivert_fragment *list, int n)
+{
+	int i, count = p->shape ? p->shape->count : 0;
+
+	for (i = 0; i < count && i < n; i++)
+		list[i] = p->shape->one[i];
+	return count;
 }

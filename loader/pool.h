@@ -18,4 +18,16 @@ void pool_return(struct xdivert_injection *h, uint32_t frame);
 /* Packets that callers still have; those diverted count as dropped. */
 int pool_abandon(struct xdivert_injection *h);
 
+/* A frame's packet, of no length. NULL: no frame is free. */
+struct xdivert_packet *pool_take(struct xdivert_injection *h);
+/* len bytes, not initialised, in memory of its own; NULL: too much is. */
+struct xdivert_packet *pool_take_own(struct xdivert_injection *h, uint32_t len);
+/* What is in front of a packet that was received, and moves along with it. */
+#define POOL_LINK 14
+/*
+ * Move a packet, with all that it is, into memory of its own or out of it
+ * (then it must fit a frame). NULL: there is none, and p is as it was.
+ */
+struct xdivert_packet *pool_move(struct xdivert_packet *p, bool own);
+
 #endif

@@ -88,6 +88,22 @@ static void give_back(struct xdivert_injection *h, const struct xdv_desc *desc)
 	deliver(h, (void *)&c, sizeof(c));
 }
 
+uint64_t ring_next_id(struct xdivert_injection *h)
+{
+	return __atomic_add_fetch(&h->x->shared->next_injection, 1,
+				  __ATOMIC_RELAXED);
+}
+
+void ring_record(struct xdivert_injection *h, struct xdv_completion *c)
+{
+	__u32 key;
+
+	c->seq = __atomic_add_fetch(&h->x->shared->completions, 1,
+				    __ATOMIC_RELAXED);
+	key = (c->seq - 1) & (XDV_RECENT - 1);
+	bpf_map_update_elem(h->x->recent, &key, c, BPF_ANY);
+}
+
 /* A completion that BPF did not write. */
 static void complete_here(struct xdivert_injection *h, struct xdv_desc *desc,
 			  int status, enum xdv_reason reason)
@@ -105,19 +121,17 @@ static void complete_here(struct xdivert_injection *h, struct xdv_desc *desc,
 		.slot = desc->slot,
 		.engine = desc->engine,
 	};
-	__u32 key;
 
 	desc->state = XDV_DESC_DONE;
-	c.seq = __atomic_add_fetch(&h->x->shared->completions, 1,
-				   __ATOMIC_RELAXED);
-	key = (c.seq - 1) & (XDV_RECENT - 1);
-	bpf_map_update_elem(h->x->recent, &key, &c, BPF_ANY);
+	if (!(desc->flags & XDV_DESC_PART))
+		ring_record(h, &c);
 	deliver(h, &c, sizeof(c));
 }
 
-static void count(__u64 *counter)
+static void count(const struct xdv_desc *desc, __u64 *counter)
 {
-	__atomic_fetch_add(counter, 1, __ATOMIC_RELAXED);
+	if (!(desc->flags & XDV_DESC_PART))
+		__atomic_fetch_add(counter, 1, __ATOMIC_RELAXED);
 }
 
 void ring_refuse(struct xdivert_injection *h, int status,
@@ -132,13 +146,25 @@ void ring_refuse(struct xdivert_injection *h, int status,
 	h->finished = end;
 	for (; position != end; position++) {
 		desc = ring_desc(h, position);
-		count(desc->flags & XDV_DESC_COUNTED ? &h->x->shared->unknown
-						     : &h->x->shared->refused);
+		count(desc, desc->flags & XDV_DESC_COUNTED
+				    ? &h->x->shared->unknown
+				    : &h->x->shared->refused);
 		if (desc->flags & XDV_DESC_VERDICT)
 			complete_here(h, desc, desc->status, desc->reason);
 		else
 			complete_here(h, desc, status, reason);
 	}
+}
+
+/* Its route takes it only in parts, if at all. */
+static void send_cut(struct xdivert_injection *h, struct xdv_desc *desc)
+{
+	struct xdivert_packet *p = &h->packets[desc->frame];
+
+	desc->state = XDV_DESC_DONE;
+	seen_forget(h, p);
+	h->slots[h->free_slots++] = desc->slot;
+	inject_again(h, p, desc->mtu);
 }
 
 /* What the run's end leaves open: err is the result of the kernel call. */
@@ -148,9 +174,12 @@ static void complete_rest(struct xdivert_injection *h, struct xdv_desc *desc,
 	switch (desc->state) {
 	case XDV_DESC_PASSED:
 		if (err)
-			count(&h->x->shared->unpassed);
+			count(desc, &h->x->shared->unpassed);
 		complete_here(h, desc, err,
 			      err ? XDV_REASON_ENGINE : XDV_REASON_NONE);
+		break;
+	case XDV_DESC_TOO_BIG:
+		send_cut(h, desc);
 		break;
 	case XDV_DESC_NO_ROUTE:
 		if (netdev_up(desc->ifindex))
@@ -166,7 +195,7 @@ static void complete_rest(struct xdivert_injection *h, struct xdv_desc *desc,
 			break;
 		}
 		/* No tracepoint fired, and none will. */
-		count(&h->x->shared->unknown);
+		count(desc, &h->x->shared->unknown);
 		complete_here(h, desc, -ETIMEDOUT, XDV_REASON_UNKNOWN);
 		break;
 	}
@@ -213,7 +242,21 @@ static void ensure_stats(struct xdivert_injection *h, uint32_t ifindex)
 		h->known[ifindex % 64] = ifindex;
 }
 
-/* There are as many descriptors as injections may be pending. */
+void ring_count(struct xdivert_injection *h, const struct request *r,
+		struct xdv_count *c)
+{
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .ctx_in = c,
+		    .ctx_size_in = sizeof(*c));
+
+	if (!r->compartment) {
+		c->ifindex = r->ifindex;
+		ensure_stats(h, r->ifindex);
+	}
+	bpf_prog_test_run_opts(bpf_program__fd(h->skel->progs.xdv_count),
+			       &opts);
+}
+
+/* Whoever sends has looked that there are free descriptors. */
 static uint32_t describe(struct xdivert_injection *h, struct xdivert_packet *p,
 			 uint64_t time, uint64_t id)
 {

@@ -29,4 +29,10 @@ int ring_fd(const struct xdivert_injection *h);
 /* Call back for the completions that are written. */
 void ring_deliver(struct xdivert_injection *h);
 
+/* For an injection that leaves in parts: count it, record its completion. */
+uint64_t ring_next_id(struct xdivert_injection *h);
+void ring_count(struct xdivert_injection *h, const struct request *r,
+		struct xdv_count *count);
+void ring_record(struct xdivert_injection *h, struct xdv_completion *c);
+
 #endif

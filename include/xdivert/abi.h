@@ -334,11 +334,13 @@ struct xdv_hits {
 #define XDV_DESC_VIA_STACK     0x4  /* through the target's own stack */
 #define XDV_DESC_COUNTED       0x8  /* as injected */
 #define XDV_DESC_VERDICT       0x10 /* user space says what became of it */
+#define XDV_DESC_PART	       0x20 /* user space counts and records the whole */
 
 enum xdv_desc_state {
 	XDV_DESC_QUEUED,
 	XDV_DESC_TAKEN,	   /* redirected, fate not yet known */
 	XDV_DESC_PASSED,   /* counted; the run's result says whether taken */
+	XDV_DESC_TOO_BIG,  /* not sent; user space may cut it */
 	XDV_DESC_NO_ROUTE, /* failed and counted; user space says why */
 	/* From here on the ring has done with it. */
 	XDV_DESC_HELD,	   /* user space puts it into the ring again */
@@ -373,7 +375,7 @@ struct xdv_desc {
 	__u16 hop;	  /* in xdv_hops */
 	__u16 pad;
 	__u32 asking; /* counted in its hop's asking */
-	__u32 pad2;
+	__u32 mtu;    /* TOO_BIG, PART: of the route */
 	__s32 status; /* HELD, VERDICT: so far */
 	__u32 reason; /* VERDICT */
 };
@@ -468,9 +470,17 @@ struct xdv_completion {
 	__u32 nexthop[4]; /* EHOSTUNREACH: who did not answer, network order */
 	__u16 family;	  /* of nexthop */
 	__u16 engine;	  /* enum xdv_engine */
-	__u32 pad;
+	__u32 mtu;	  /* FRAG_NEEDED: what would fit */
 };
 XDV_SIZE(struct xdv_completion, 88);
+
+/* What user space adds to the row of a target in xdv_stats. */
+struct xdv_count {
+	__u32 ifindex;
+	__u32 injected;
+	__u32 completed;
+	__u32 failed;
+};
 
 /*
  * xdv_injected: by digest, what was injected on this host; whose it was, and

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* What a packet is and how it leaves: contract C10, C16, C19, C20, C28, C29. */
+/* What a packet is and how it leaves: contract C10, C16, C19, C20, C28. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
@@ -219,27 +219,6 @@ static void test_C28_ttl(void **state)
 	end_serving(h);
 }
 
-static void test_C29_too_big(void **state)
-{
-	struct xdivert_injection *h = create(AF_UNSPEC, BOTH);
-	char text[1600];
-	struct udp u = plain;
-	struct tally t = {0};
-
-	(void)state;
-	memset(text, 'x', sizeof(text));
-	text[1473] = 0;
-	u.text = text;
-	assert_int_equal(inject(h, &u, lab.w0, &t), 0);
-	xdivert_dispatch(h, 0);
-	assert_int_equal(t.last.status, -EMSGSIZE);
-	text[1472] = 0;
-	assert_int_equal(inject(h, &u, lab.w0, &t), 0);
-	xdivert_dispatch(h, 0);
-	assert_int_equal(t.last.status, 0);
-	xdivert_injection_destroy(h, -1);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -249,7 +228,6 @@ int main(void)
 		cmocka_unit_test(test_C20_clones_are_independent),
 		cmocka_unit_test(test_C20_double_free),
 		cmocka_unit_test(test_C28_ttl),
-		cmocka_unit_test(test_C29_too_big),
 	};
 
 	return cmocka_run_group_tests_name("packets", tests, lab_open,

@@ -2,6 +2,7 @@
 """xdivert inject, and completions that tell the truth about each target."""
 import fcntl
 import os
+import socket
 import struct
 
 import pytest
@@ -200,13 +201,33 @@ def test_blackhole_route(gateway):
 
 
 def test_too_big(gateway):
-    check_failure(gateway, packet("x" * 1600), "g1", "too big",
-                  "FIB_FRAG_NEEDED", -90)
+    for pkt in (packet("x" * 1600, flags="DF"), packet("x" * 3400, flags="DF"),
+                IPv6(**GATEWAY6) / UDP() / ("x" * 1600)):
+        check_failure(gateway, pkt, "g1", "too big", "FIB_FRAG_NEEDED", -90)
 
 
-def test_bigger_than_a_frame_holds(gateway):
-    done = inject(gateway, packet("x" * 3400))
-    assert done.returncode == 1 and "3328" in done.stderr
+@pytest.mark.parametrize("size", [1600, 3400, 60000])
+def test_longer_than_the_mtu_leaves_in_fragments(lab, gateway, size):
+    """One injection, one completion; the server's stack puts it together."""
+    with lab.server.inside():
+        server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        server.bind(("10.0.2.2", 5002))
+        server.settimeout(5)
+    text = os.urandom(size)
+    sent = IP(**GATEWAY4, id=99) / UDP(sport=1, dport=5002) / text
+    assert inject(gateway, sent).returncode == 0
+    assert server.recv(65535) == text
+    server.close()
+    last = gateway.completions()[-1]
+    assert last["status"] == 0 and last["len"] == len(sent)
+    stats = gateway.stats()
+    assert stats["originated"] == stats["injected"] == stats["completed"] == 1
+
+
+def test_bigger_than_a_packet_can_be(gateway):
+    done = gateway.xdivert("inject", "--oif", "g1", "--hex", "00" * 65535,
+                           check=False)
+    assert done.returncode == 1 and "not an IP packet" in done.stderr
     assert gateway.stats()["originated"] == 0
 
 

@@ -1,0 +1,350 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* Packets of any size, and how they are cut: contract C19, C20, C29. */
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "tally.h"
+#include "unit.h"
+
+#define DF 0x40
+
+/* A UDP packet of len bytes in all, whose payload counts. */
+static struct xdivert_packet *packet(struct xdivert_injection *h, int family,
+				     uint32_t len, uint8_t df)
+{
+	struct udp u = plain;
+	struct xdivert_packet *p = xdivert_packet_alloc(h, len);
+	uint32_t header = family == 4 ? 20 : 40, i;
+	uint8_t small[200], *d;
+
+	u.family = family;
+	u.text = "";
+	lab_build(&u, small);
+	assert_non_null(p);
+	d = xdivert_packet_data(p);
+	memcpy(d, small, header + 8);
+	if (family == 4) {
+		d[5] = 77; /* identification */
+		d[6] = df;
+	}
+	d[header + 4] = (len - header) >> 8;
+	d[header + 5] = len - header;
+	for (i = header + 8; i < len; i++)
+		d[i] = i * 31 >> 3;
+	assert_int_equal(xdivert_packet_finish(p), 0);
+	return p;
+}
+
+static int forward(struct xdivert_injection *h, struct xdivert_packet *p,
+		   struct tally *t)
+{
+	int family = *xdivert_packet_data(p) >> 4 == 4 ? AF_INET : AF_INET6;
+	int rc = xdivert_inject_forward_async(h, 5, 0, family, 0, lab.w0, p,
+					      completed, t);
+
+	assert_int_equal(rc, 0);
+	return xdivert_dispatch(h, 0);
+}
+
+/* Receive IPv4 fragments in order until the last; how many, payload to out. */
+static int collect(uint8_t *out, uint32_t *len, uint16_t *sizes)
+{
+	uint8_t frame[2100];
+	uint32_t offset, n;
+	int count = 0, got;
+
+	*len = 0;
+	do {
+		got = lab_receive(lab.wire_w, "", frame, 2000);
+		assert_true(got > 34);
+		if (frame[12] != 8 || frame[13] || frame[23] != IPPROTO_UDP)
+			continue;
+		n = frame[16] << 8 | frame[17];
+		offset = ((frame[20] & 0x1f) << 8 | frame[21]) * 8;
+		assert_int_equal(offset, *len);
+		assert_int_equal(frame[19], 77);
+		assert_int_equal(xdivert_checksum(frame + 14, 20, 0), 0);
+		memcpy(out + offset, frame + 34, n - 20);
+		*len += n - 20;
+		sizes[count++] = n;
+	} while (!count || frame[20] & 0x20);
+	return count;
+}
+
+static void check_cut(struct xdivert_injection *h, uint32_t len, int pieces)
+{
+	struct xdivert_packet *p = packet(h, 4, len, 0);
+	static uint8_t whole[65535], out[65535];
+	struct xdivert_stats before, after;
+	uint16_t sizes[64];
+	struct tally t = {0};
+	uint32_t got;
+	int i;
+
+	memcpy(whole, xdivert_packet_data(p), len);
+	drain_wire(lab.wire_w);
+	xdivert_stats_read(lab.x, &before, NULL, 0);
+	assert_int_equal(forward(h, p, &t), 1);
+	assert_int_equal(t.called, 1);
+	assert_int_equal(t.last.status, 0);
+	assert_int_equal(t.last.len, len);
+	assert_int_equal(t.last.context, 5);
+	assert_int_equal(collect(out, &got, sizes), pieces);
+	assert_int_equal(got, len - 20);
+	assert_memory_equal(out, whole + 20, got);
+	for (i = 0; i < pieces - 1; i++)
+		assert_int_equal(sizes[i], 1500);
+	/* However many frames: one injection. */
+	xdivert_stats_read(lab.x, &after, NULL, 0);
+	assert_int_equal(after.injected, before.injected + 1);
+	assert_int_equal(after.completed, before.completed + 1);
+	check_books();
+}
+
+static void test_C29_fragmented(void **state)
+{
+	struct xdivert_injection *h = create(AF_UNSPEC, BOTH);
+
+	(void)state;
+	check_cut(h, 1500, 1);
+	check_cut(h, 1501, 2);
+	check_cut(h, 2980, 2);
+	check_cut(h, 2981, 3);
+	check_cut(h, 3328, 3);
+	/* More than a frame holds. */
+	check_cut(h, 3329, 3);
+	check_cut(h, 9000, 7);
+	check_cut(h, 60000, 41);
+	check_cut(h, 65535, 45);
+	assert_int_equal(xdivert_injection_destroy(h, -1), 0);
+}
+
+static void expect_no_udp(void)
+{
+	uint8_t frame[2100];
+	int n;
+
+	while ((n = lab_receive(lab.wire_w, "", frame, 50)))
+		assert_false(frame[12] == 8 ? frame[23] == IPPROTO_UDP
+					    : frame[20] == IPPROTO_UDP ||
+						      frame[20] == 44);
+}
+
+static void check_too_big(struct xdivert_injection *h, int family, uint32_t len,
+			  uint8_t df, uint32_t flags)
+{
+	struct xdivert_packet *p = packet(h, family, len, df);
+	struct tally t = {0};
+
+	xdivert_packet_set_flags(p, flags);
+	drain_wire(lab.wire_w);
+	forward(h, p, &t);
+	assert_int_equal(t.called, 1);
+	assert_int_equal(t.last.status, -EMSGSIZE);
+	assert_int_equal(t.last.reason, XDV_REASON_FIB_FRAG_NEEDED);
+	assert_int_equal(t.last.mtu, 1500);
+	assert_int_equal(t.last.len, len);
+	expect_no_udp();
+	check_books();
+}
+
+/* Don't fragment, IPv6, and the packet's own flag. */
+static void test_C29_too_big(void **state)
+{
+	struct xdivert_injection *h = create(AF_UNSPEC, BOTH);
+	struct tally t = {0};
+
+	(void)state;
+	check_too_big(h, 4, 1501, DF, 0);
+	check_too_big(h, 4, 60000, DF, 0);
+	check_too_big(h, 6, 1501, 0, 0);
+	check_too_big(h, 6, 60000, 0, 0);
+	check_too_big(h, 4, 1501, 0, XDIVERT_PACKET_NO_FRAGMENT);
+	forward(h, packet(h, 4, 1500, DF), &t);
+	forward(h, packet(h, 6, 1500, 0), &t);
+	assert_int_equal(t.ok, 2);
+	assert_null(xdivert_packet_alloc(h, XDIVERT_PACKET_MAX + 1));
+	assert_int_equal(xdivert_injection_destroy(h, -1), 0);
+}
+
+/* A route knows better than its interface. */
+static void test_C29_mtu_of_the_route(void **state)
+{
+	struct xdivert_injection *h = create(AF_UNSPEC, BOTH);
+	static uint8_t out[65535];
+	struct tally t = {0};
+	uint16_t sizes[64];
+	uint32_t got;
+
+	(void)state;
+	sh("ip route replace 10.2.0.2/32 dev w0 mtu lock 1000");
+	forward(h, packet(h, 4, 1400, DF), &t);
+	assert_int_equal(t.last.status, -EMSGSIZE);
+	assert_int_equal(t.last.mtu, 1000);
+	drain_wire(lab.wire_w);
+	forward(h, packet(h, 4, 1400, 0), &t);
+	assert_int_equal(t.last.status, 0);
+	assert_int_equal(collect(out, &got, sizes), 2);
+	assert_int_equal(sizes[0], 996);
+	drain_wire(lab.wire_w);
+	forward(h, packet(h, 4, 5000, 0), &t);
+	assert_int_equal(t.last.status, 0);
+	assert_int_equal(collect(out, &got, sizes), 6);
+	assert_int_equal(t.called, 3);
+	sh("ip route del 10.2.0.2/32 dev w0");
+	check_books();
+	assert_int_equal(xdivert_injection_destroy(h, -1), 0);
+}
+
+/* One completion for all parts: of the first that failed. */
+static void test_C29_parts_that_fail(void **state)
+{
+	struct xdivert_injection *h = create(AF_UNSPEC, BOTH);
+	struct xdivert_packet *p = packet(h, 4, 9000, 0);
+	struct tally t = {0};
+
+	(void)state;
+	assert_int_equal(xdivert_inject_forward_async(h, 0, 0, AF_INET, 0, 9999,
+						      p, completed, &t),
+			 0);
+	xdivert_dispatch(h, 0);
+	assert_int_equal(t.called, 1);
+	assert_int_equal(t.last.status, -ENODEV);
+	sh("ip link set w0 down");
+	forward(h, packet(h, 4, 9000, 0), &t);
+	assert_int_equal(t.called, 2);
+	assert_int_equal(t.last.status, -ENETDOWN);
+	lab_neighbours();
+	/* Destroyed before it could leave. */
+	p = packet(h, 4, 9000, 0);
+	assert_int_equal(xdivert_inject_forward_async(h, 0, 0, AF_INET, 0,
+						      lab.w0, p, completed, &t),
+			 0);
+	assert_int_equal(xdivert_injection_destroy(h, 0), 0);
+	assert_int_equal(t.called, 3);
+	assert_int_equal(t.last.status, -ECANCELED);
+	check_books();
+}
+
+/* No frame is left to cut into: it says so. */
+static void test_C29_no_frames(void **state)
+{
+	struct xdivert_injection *h = create(AF_UNSPEC, BOTH);
+	struct xdivert_packet *all[9000], *p = packet(h, 4, 9000, 0);
+	struct tally t = {0};
+	int n = 0;
+
+	(void)state;
+	while (n < 9000 && (all[n] = xdivert_packet_alloc(h, 40)))
+		n++;
+	forward(h, p, &t);
+	assert_int_equal(t.called, 1);
+	assert_int_equal(t.last.status, -ENOBUFS);
+	/* Three frames at a time are enough. */
+	xdivert_packet_free(all[--n]);
+	xdivert_packet_free(all[--n]);
+	xdivert_packet_free(all[--n]);
+	forward(h, packet(h, 4, 60000, 0), &t);
+	assert_int_equal(t.last.status, 0);
+	assert_int_equal(xdivert_injection_destroy(h, -1), n);
+	drain_wire(lab.wire_w);
+	check_books();
+}
+
+static void test_C20_big_packets(void **state)
+{
+	struct xdivert_injection *h = create(AF_UNSPEC, BOTH);
+	struct xdivert_packet *p = packet(h, 4, 60000, 0), *copy;
+	uint32_t n = 0;
+
+	(void)state;
+	copy = xdivert_packet_clone(p);
+	assert_non_null(copy);
+	assert_int_equal(xdivert_packet_len(copy), 60000);
+	assert_memory_equal(xdivert_packet_data(copy), xdivert_packet_data(p),
+			    60000);
+	xdivert_packet_data(copy)[59999] ^= 1;
+	assert_int_not_equal(xdivert_packet_data(copy)[59999],
+			     xdivert_packet_data(p)[59999]);
+	assert_int_equal(xdivert_packet_put(copy, 100), 0);
+	assert_int_equal(xdivert_packet_push(copy, 20), 0);
+	assert_int_equal(xdivert_packet_pull(copy, 59000), 0);
+	assert_int_equal(xdivert_packet_trim(copy, 1000), 0);
+	assert_int_equal(xdivert_packet_len(copy), 120);
+	assert_int_equal(xdivert_packet_put(copy, 70000), -ENOSPC);
+	xdivert_packet_free(copy);
+	xdivert_packet_free(p);
+	/* They are bounded too. */
+	while (n < 10000 && xdivert_packet_alloc(h, 60000))
+		n++;
+	assert_true(n > 1000 && n < 10000);
+	assert_int_equal(xdivert_injection_destroy(h, -1), n);
+}
+
+/* Into the stack: it puts the parts together. */
+static void test_C25_big_packet_into_the_stack(void **state)
+{
+	static const int families[] = {4, 6};
+	struct xdivert_injection *h = create(AF_UNSPEC, BOTH);
+	static char text[65536];
+	struct sockaddr_in6 address = {.sin6_family = AF_INET6,
+				       .sin6_port = htons(9)};
+	int s = socket(AF_INET6, SOCK_DGRAM, 0), size = 1 << 20;
+	struct xdivert_packet *p;
+	struct tally t = {0};
+	size_t i;
+
+	(void)state;
+	setsockopt(s, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
+	assert_int_equal(bind(s, (void *)&address, sizeof(address)), 0);
+	for (i = 0; i < 2; i++) {
+		uint32_t header = families[i] == 4 ? 28 : 48;
+		uint8_t *d;
+
+		p = packet(h, families[i], 40000, 0);
+		d = xdivert_packet_data(p);
+		/* From the neighbour, to us. */
+		if (families[i] == 4) {
+			memcpy(d + 12, (uint8_t[]){10, 1, 0, 2}, 4);
+			memcpy(d + 16, (uint8_t[]){10, 1, 0, 1}, 4);
+		} else {
+			memset(d + 8, 0, 32);
+			d[8] = d[24] = 0xfd;
+			d[9] = d[25] = 1;
+			d[23] = 2;
+			d[39] = 1;
+		}
+		xdivert_packet_finish(p);
+		assert_int_equal(xdivert_inject_receive_async(
+					 h, 0, 0,
+					 families[i] == 4 ? AF_INET : AF_INET6,
+					 0, lab.v0, p, completed, &t),
+				 0);
+		xdivert_dispatch(h, 0);
+		assert_int_equal(t.last.status, 0);
+		assert_int_equal(recv(s, text, sizeof(text), MSG_DONTWAIT),
+				 40000 - header);
+	}
+	close(s);
+	assert_int_equal(xdivert_injection_destroy(h, -1), 0);
+	check_books();
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_C29_fragmented),
+		cmocka_unit_test(test_C29_too_big),
+		cmocka_unit_test(test_C29_mtu_of_the_route),
+		cmocka_unit_test(test_C29_parts_that_fail),
+		cmocka_unit_test(test_C29_no_frames),
+		cmocka_unit_test(test_C20_big_packets),
+		cmocka_unit_test(test_C25_big_packet_into_the_stack),
+	};
+
+	return cmocka_run_group_tests_name("sizes", tests, lab_open, lab_close);
+}
