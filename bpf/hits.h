@@ -24,4 +24,16 @@ static __always_inline void count_hit(__u32 slot, __u32 bytes, __u64 now)
 	row->last = now;
 }
 
+/* The same from user space, which a hook may interrupt. */
+static __always_inline void add_hits(__u32 slot, __u32 hits, __u64 bytes)
+{
+	struct xdv_hits *row = bpf_map_lookup_elem(&xdv_hits, &slot);
+
+	if (!row)
+		return;
+	__sync_fetch_and_add(&row->hits, hits);
+	__sync_fetch_and_add(&row->bytes, bytes);
+	row->last = bpf_ktime_get_ns();
+}
+
 #endif

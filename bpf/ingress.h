@@ -11,10 +11,15 @@
 #ifndef XDV_INGRESS_H
 #define XDV_INGRESS_H
 
+#include "fragments.h"
 #include "hits.h"
 #include "maps.h"
+#include "options.h"
 #include "parse.h"
 #include <bpf/bpf_core_read.h>
+
+/* No action of either hook: the packet cannot be served. */
+#define UNSERVED (-2)
 
 static __always_inline struct xdv_scratch *scratch(void)
 {
@@ -35,8 +40,37 @@ static __always_inline struct xdv_scratch *begin(__u32 iif, __u32 stage)
 	s->iif = iif;
 	s->stage = stage;
 	s->fib_done = 0;
-	s->too_big = 0;
+	s->frag = XDV_FRAG_NO;
+	s->router = 0;
 	return s;
+}
+
+static __always_inline __u32 fragments(void)
+{
+	struct xdv_control *control;
+	__u32 zero = 0;
+
+	control = bpf_map_lookup_elem(&xdv_control, &zero);
+	return control ? control->fragments : 0;
+}
+
+/* Does any rule ask for them? */
+static __always_inline bool fragments_asked(void)
+{
+	return fragments();
+}
+
+/* Are they to be put together, in that layer? */
+static __always_inline bool fragments_wanted(const struct xdv_scratch *s)
+{
+	return fragments() >> s->layer & 1;
+}
+
+/* Which rule it is for, and whose hit, is found when it is whole. */
+static __always_inline void no_rule(struct xdv_scratch *s)
+{
+	s->rule = 0;
+	s->slot = XDV_HITS;
 }
 
 /* The kernel drops a packet whose IPv4 header does not add up. */
@@ -58,24 +92,44 @@ static __always_inline bool ipv4_sum_good(const struct iphdr *ip, void *end)
 	return sum == 0xffff;
 }
 
-/* Sources that no host forwards: this network, loopback, multicast. */
+/* Sources that nobody forwards: no host, loopback, multicast, broadcast. */
 static __always_inline bool martian(__be32 source)
 {
 	__u32 address = bpf_ntohl(source);
 
-	return address >> 24 == 0 || address >> 24 == 127 ||
-	       address >> 28 >= 14;
+	return !address || address >> 24 == 127 || address >> 28 == 14 ||
+	       address == 0xffffffff;
+}
+
+/* The same for IPv6, and link-local ones: RFC 4291 2.5.2, 2.5.3, 2.5.6, 2.7. */
+static __always_inline bool martian6(const __u32 *source)
+{
+	__u32 first = bpf_ntohl(source[0]);
+
+	if (first >> 24 == 0xff || first >> 22 == 0xfe80 >> 6)
+		return true;
+	return !source[0] && !source[1] && !source[2] &&
+	       bpf_ntohl(source[3]) <= 1;
 }
 
 /* A sound IP header at l3, of a packet of which len bytes are there. */
 static __always_inline bool sound_ip(void *l3, void *end, __u32 len,
+				     struct xdv_scratch *s,
 				     struct route_key *key,
 				     struct bpf_fib_lookup *fib)
 {
-	if (route_key(l3, end, key, fib) || key->len > len)
+	enum options options;
+
+	if (route_key(l3, end, key, fib) || key->len > len ||
+	    bad_fragment(l3, end))
 		return false;
-	return key->family != AF_INET ||
-	       (ipv4_sum_good(l3, end) && !martian(fib->ipv4_src));
+	options = options_of(l3, end);
+	if (options == OPTIONS_BAD)
+		return false;
+	s->router = options == OPTIONS_ROUTER;
+	if (key->family == AF_INET6)
+		return !martian6(fib->ipv6_src);
+	return ipv4_sum_good(l3, end) && !martian(fib->ipv4_src);
 }
 
 static __always_inline bool type_fits(__be16 type, const struct route_key *key)
@@ -99,21 +153,22 @@ static __always_inline long look_up(void *ctx, struct bpf_fib_lookup *fib,
 	return bpf_fib_lookup(ctx, fib, sizeof(*fib), flags);
 }
 
-/* What the kernel would do with a packet (of which len bytes leave at a time),
- * and where it would send it.
+/* We do not record routes and the like; the kernel does. */
+static __always_inline bool routers_business(const struct xdv_scratch *s)
+{
+	return s->router && s->layer == XDV_LAYER_FORWARD;
+}
+
+/* What the kernel would do with a packet, and where it would send it. That it
+ * is too big to be sent there is not asked: injection cuts it, or answers.
  */
 static __always_inline __u32 layer_of(void *ctx, struct xdv_scratch *s,
 				      const struct route_key *key,
-				      struct bpf_fib_lookup *fib, __u32 mark,
-				      __u32 len)
+				      struct bpf_fib_lookup *fib, __u32 mark)
 {
-	long rc = look_up(ctx, fib, s->iif, mark, len);
+	/* 0 would ask about the length of the sk_buff. */
+	long rc = look_up(ctx, fib, s->iif, mark, 1);
 
-	if (rc == BPF_FIB_LKUP_RET_FRAG_NEEDED) {
-		s->too_big = 1;
-		/* 0 would ask about the length of the sk_buff. */
-		rc = look_up(ctx, fib, s->iif, mark, 1);
-	}
 	if (rc == BPF_FIB_LKUP_RET_NOT_FWDED ||
 	    rc == BPF_FIB_LKUP_RET_FWD_DISABLED)
 		return XDV_LAYER_RECEIVE;

@@ -10,6 +10,7 @@
  * with live frames do not wait for an RCU grace period.
  */
 #include "handle.h"
+#include "hits.h"
 #include "parse.h"
 
 /* User space moves the producer. */
@@ -336,12 +337,16 @@ int xdv_inject(struct xdp_md *ctx)
 	return action;
 }
 
-/* User space counts what leaves in parts, once. */
+/* User space counts what leaves in parts, once, and what rules matched that the
+ * hook could not ask.
+ */
 SEC("syscall")
 int xdv_count(struct xdv_count *count)
 {
 	struct xdv_stats *stats = stats_of(count->ifindex);
 
+	if (count->hits)
+		add_hits(count->slot, count->hits, count->bytes);
 	if (!stats)
 		return -ENOENT;
 	__sync_fetch_and_add(&stats->injected, count->injected);

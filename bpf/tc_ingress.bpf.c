@@ -12,7 +12,8 @@
 #define TC_ACT_SHOT   2
 #define PACKET_HOST   0
 #define VLAN_VID_MASK 0xfff
-#define IP_HEADER_MAX 60
+/* IPv4 with options, or IPv6 with hop-by-hop options and what follows. */
+#define IP_HEADER_MAX 128
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
@@ -46,41 +47,6 @@ static __always_inline __u32 flow_of(struct __sk_buff *skb, __u32 link)
 	return verdict;
 }
 
-SEC("tc")
-int xdv_tc_ingress(struct __sk_buff *skb)
-{
-	__u32 stage =
-		skb->vlan_present ? XDV_STAGE_RULES_TAGGED : XDV_STAGE_RULES;
-	struct xdv_scratch *s = begin(skb->ifindex, stage);
-
-	__u32 verdict;
-
-	if (!s)
-		return TC_ACT_UNSPEC;
-	verdict = flow_of(skb, ETH_HLEN);
-	if (verdict)
-		return verdict == XDV_FLOW_DROP ? TC_ACT_SHOT : TC_ACT_UNSPEC;
-	if (stage == XDV_STAGE_RULES_TAGGED)
-		show_tag(skb, s);
-	bpf_tail_call(skb, &xdv_tc_stages, stage);
-	return TC_ACT_UNSPEC;
-}
-
-/* On a device without link headers. */
-SEC("tc")
-int xdv_tc_raw(struct __sk_buff *skb)
-{
-	__u32 verdict;
-
-	if (!begin(skb->ifindex, XDV_STAGE_RULES_RAW))
-		return TC_ACT_UNSPEC;
-	verdict = flow_of(skb, 0);
-	if (verdict)
-		return verdict == XDV_FLOW_DROP ? TC_ACT_SHOT : TC_ACT_UNSPEC;
-	bpf_tail_call(skb, &xdv_tc_stages, XDV_STAGE_RULES_RAW);
-	return TC_ACT_UNSPEC;
-}
-
 static __always_inline __u32 link_header(const struct xdv_scratch *s)
 {
 	return s->stage == XDV_STAGE_RULES_RAW ? 0 : ETH_HLEN;
@@ -95,6 +61,63 @@ static __always_inline int pull(struct __sk_buff *skb, __u32 len)
 	if (len > skb->len)
 		len = skb->len;
 	return end - data < len ? bpf_skb_pull_data(skb, len) : 0;
+}
+
+static __always_inline bool is_fragment(struct __sk_buff *skb, __u32 link)
+{
+	struct piece p;
+
+	if (skb->gso_size || (skb->protocol != bpf_htons(ETH_P_IP) &&
+			      skb->protocol != bpf_htons(ETH_P_IPV6)))
+		return false;
+	if (pull(skb, link + sizeof(struct ipv6hdr)))
+		return false;
+	return piece_of((void *)(long)skb->data + link,
+			(void *)(long)skb->data_end, &p);
+}
+
+/* The rules, or first the stage that awaits the rest of a datagram. */
+static __always_inline void go_on(struct __sk_buff *skb, struct xdv_scratch *s)
+{
+	if (fragments_asked() && is_fragment(skb, link_header(s)))
+		s->frag = XDV_FRAG_AWAITED;
+	bpf_tail_call(skb, &xdv_tc_stages,
+		      s->frag ? XDV_STAGE_DIVERT : s->stage);
+}
+
+SEC("tc")
+int xdv_tc_ingress(struct __sk_buff *skb)
+{
+	__u32 stage =
+		skb->vlan_present ? XDV_STAGE_RULES_TAGGED : XDV_STAGE_RULES;
+	struct xdv_scratch *s = begin(skb->ifindex, stage);
+	__u32 verdict;
+
+	if (!s)
+		return TC_ACT_UNSPEC;
+	verdict = flow_of(skb, ETH_HLEN);
+	if (verdict)
+		return verdict == XDV_FLOW_DROP ? TC_ACT_SHOT : TC_ACT_UNSPEC;
+	if (stage == XDV_STAGE_RULES_TAGGED)
+		show_tag(skb, s);
+	go_on(skb, s);
+	return TC_ACT_UNSPEC;
+}
+
+/* On a device without link headers. */
+SEC("tc")
+int xdv_tc_raw(struct __sk_buff *skb)
+{
+	struct xdv_scratch *s = begin(skb->ifindex, XDV_STAGE_RULES_RAW);
+	__u32 verdict;
+
+	if (!s)
+		return TC_ACT_UNSPEC;
+	verdict = flow_of(skb, 0);
+	if (verdict)
+		return verdict == XDV_FLOW_DROP ? TC_ACT_SHOT : TC_ACT_UNSPEC;
+	go_on(skb, s);
+	return TC_ACT_UNSPEC;
 }
 
 /* What comes out of the tap: one packet, or segments of a GSO packet. */
@@ -137,7 +160,7 @@ static __always_inline void cut(struct __sk_buff *skb, __u32 link,
  * interface's, but for VLAN 0.
  */
 static __always_inline bool sound(struct __sk_buff *skb, __u32 link,
-				  struct route_key *key,
+				  struct xdv_scratch *s, struct route_key *key,
 				  struct bpf_fib_lookup *fib,
 				  struct pieces *pieces)
 {
@@ -152,7 +175,7 @@ static __always_inline bool sound(struct __sk_buff *skb, __u32 link,
 		return false;
 	data = (void *)(long)skb->data;
 	end = (void *)(long)skb->data_end;
-	if (!sound_ip(data + link, end, skb->len - link, key, fib))
+	if (!sound_ip(data + link, end, skb->len - link, s, key, fib))
 		return false;
 	eth = data;
 	if (link && ((void *)(eth + 1) > end || !type_fits(eth->h_proto, key)))
@@ -174,11 +197,11 @@ static __always_inline __u32 layer(struct __sk_buff *skb, struct xdv_scratch *s)
 	struct route_key key = {};
 	struct pieces pieces = {};
 
-	if (!sound(skb, link_header(s), &key, &fib, &pieces))
+	if (!sound(skb, link_header(s), s, &key, &fib, &pieces))
 		return XDV_LAYER_NONE;
 	s->piece = pieces.len;
 	s->pieces = pieces.count;
-	return layer_of(skb, s, &key, &fib, skb->mark, pieces.len);
+	return layer_of(skb, s, &key, &fib, skb->mark);
 }
 
 /* Which tap: packets of a flow stay in order. */
@@ -249,34 +272,31 @@ static __always_inline __u64 coming(const struct xdv_queue *queue)
 	return n && bpf_ktime_get_ns() - queue->last > XDV_TRANSIT_MAX ? 0 : n;
 }
 
-static __always_inline int divert(struct __sk_buff *skb,
-				  const struct xdv_scratch *s)
+/* Into a tap, or UNSERVED. */
+static __always_inline int serve(struct __sk_buff *skb,
+				 const struct xdv_scratch *s,
+				 struct xdv_stats *stats)
 {
-	struct xdv_stats *stats = stats_of(s->iif);
-	__u32 iif = s->iif, zero = 0, tap, row;
-	struct xdv_iface *iface = bpf_map_lookup_elem(&xdv_ifaces, &iif);
+	__u32 zero = 0, tap, row;
 	struct xdv_control *control;
 	struct xdv_queue *queue;
 	__u64 seq;
 
 	control = bpf_map_lookup_elem(&xdv_control, &zero);
-	if (!stats || !iface || !control)
-		return TC_ACT_UNSPEC;
-	/* The kernel fragments it, or says that it is too big. */
-	if (s->too_big || s->piece > XDV_PACKET_MAX)
-		return give_up(stats, iface, skb, s);
+	if (!control || routers_business(s) || s->piece > XDV_PACKET_MAX)
+		return UNSERVED;
 	tap = choose_tap(skb, control);
 	if (tap >= XDV_MAX_QUEUES || !control->tap[tap])
-		return give_up(stats, iface, skb, s);
+		return UNSERVED;
 	row = XDV_TAP_SLOT * XDV_MAX_QUEUES + tap;
 	queue = bpf_map_lookup_elem(&xdv_queues, &row);
 	if (!queue || !bpf_map_lookup_elem(&xdv_xsks, &row) ||
 	    !has_room(queue, coming(queue), s->pieces))
-		return give_up(stats, iface, skb, s);
+		return UNSERVED;
 	seq = note(control, queue, row, s);
 	if (!seq || address(skb, link_header(s), control, seq)) {
 		__sync_fetch_and_add(&queue->entered, -(__u64)s->pieces);
-		return give_up(stats, iface, skb, s);
+		return UNSERVED;
 	}
 	/* xdv_tap counts it again, each segment by itself. */
 	stats->seen--;
@@ -284,10 +304,36 @@ static __always_inline int divert(struct __sk_buff *skb,
 	return bpf_redirect(control->tap[tap], 0);
 }
 
+static __always_inline int divert(struct __sk_buff *skb,
+				  const struct xdv_scratch *s)
+{
+	struct xdv_stats *stats = stats_of(s->iif);
+	__u32 iif = s->iif;
+	struct xdv_iface *iface = bpf_map_lookup_elem(&xdv_ifaces, &iif);
+	int action;
+
+	if (!stats || !iface)
+		return TC_ACT_UNSPEC;
+	action = serve(skb, s, stats);
+	return action == UNSERVED ? give_up(stats, iface, skb, s) : action;
+}
+
+/* A fragment that waits for the rest, or UNSERVED. */
+static __always_inline int await(struct __sk_buff *skb, struct xdv_scratch *s)
+{
+	struct xdv_stats *stats = stats_of(s->iif);
+
+	if (!stats || !fragments_wanted(s))
+		return UNSERVED;
+	no_rule(s);
+	return serve(skb, s, stats);
+}
+
 SEC("tc")
 int xdv_tc_divert(struct __sk_buff *skb)
 {
 	struct xdv_scratch *s = scratch();
+	int action;
 
 	if (!s ||
 	    injected_here((void *)(long)skb->data, (void *)(long)skb->data_end))
@@ -299,6 +345,14 @@ int xdv_tc_divert(struct __sk_buff *skb)
 	}
 	if (!s->layer)
 		return TC_ACT_UNSPEC;
+	if (s->frag == XDV_FRAG_AWAITED) {
+		s->frag = XDV_FRAG_ALONE;
+		action = await(skb, s);
+		if (action != UNSERVED)
+			return action;
+		bpf_tail_call(skb, &xdv_tc_stages, s->stage);
+		return TC_ACT_UNSPEC;
+	}
 	if (!wanted(s)) {
 		bpf_tail_call(skb, &xdv_tc_stages, s->stage);
 		return TC_ACT_UNSPEC;

@@ -47,19 +47,37 @@ static __always_inline __u32 flow_of(struct xdp_md *ctx)
 							  : XDV_FLOW_NONE;
 }
 
+static __always_inline bool is_fragment(struct xdp_md *ctx)
+{
+	struct ethhdr *eth = (void *)(long)ctx->data;
+	void *end = (void *)(long)ctx->data_end;
+	struct piece p;
+
+	if ((void *)(eth + 1) > end)
+		return false;
+	if (eth->h_proto != bpf_htons(ETH_P_IP) &&
+	    eth->h_proto != bpf_htons(ETH_P_IPV6))
+		return false;
+	return piece_of(eth + 1, end, &p);
+}
+
 SEC("xdp")
 int xdv_xdp_ingress(struct xdp_md *ctx)
 {
+	struct xdv_scratch *s = begin(ctx->ingress_ifindex, XDV_STAGE_RULES);
 	__u32 verdict;
 
-	if (!begin(ctx->ingress_ifindex, XDV_STAGE_RULES))
+	if (!s)
 		return XDP_PASS;
 	verdict = flow_of(ctx);
 	if (verdict) {
 		count_flow(ctx->ingress_ifindex, verdict);
 		return verdict == XDV_FLOW_DROP ? XDP_DROP : XDP_PASS;
 	}
-	bpf_tail_call(ctx, &xdv_stages, XDV_STAGE_RULES);
+	if (fragments_asked() && is_fragment(ctx))
+		s->frag = XDV_FRAG_AWAITED;
+	bpf_tail_call(ctx, &xdv_stages,
+		      s->frag ? XDV_STAGE_DIVERT : XDV_STAGE_RULES);
 	return XDP_PASS;
 }
 
@@ -68,7 +86,7 @@ int xdv_xdp_ingress(struct xdp_md *ctx)
  */
 static __always_inline bool sound(struct xdp_md *ctx,
 				  const struct xdv_iface *iface,
-				  struct route_key *key,
+				  struct xdv_scratch *s, struct route_key *key,
 				  struct bpf_fib_lookup *fib)
 {
 	void *data = (void *)(long)ctx->data;
@@ -80,7 +98,7 @@ static __always_inline bool sound(struct xdp_md *ctx,
 	if (eth->h_proto != bpf_htons(ETH_P_IP) &&
 	    eth->h_proto != bpf_htons(ETH_P_IPV6))
 		return false;
-	return sound_ip(eth + 1, end, end - data - ETH_HLEN, key, fib) &&
+	return sound_ip(eth + 1, end, end - data - ETH_HLEN, s, key, fib) &&
 	       type_fits(eth->h_proto, key);
 }
 
@@ -92,9 +110,9 @@ static __always_inline __u32 layer(struct xdp_md *ctx, struct xdv_scratch *s)
 	__u32 iif = s->iif;
 
 	iface = bpf_map_lookup_elem(&xdv_ifaces, &iif);
-	if (!iface || !sound(ctx, iface, &key, &fib))
+	if (!iface || !sound(ctx, iface, s, &key, &fib))
 		return XDV_LAYER_NONE;
-	return layer_of(ctx, s, &key, &fib, 0, key.len);
+	return layer_of(ctx, s, &key, &fib, 0);
 }
 
 static __always_inline int write_meta(struct xdp_md *ctx,
@@ -117,35 +135,32 @@ static __always_inline int give_up(struct xdv_stats *stats,
 	return unserved(stats, iface, XDP_PASS, XDP_DROP);
 }
 
-static __always_inline int divert(struct xdp_md *ctx,
-				  const struct xdv_scratch *s)
+/* Into the socket of its queue, or UNSERVED. */
+static __always_inline int serve(struct xdp_md *ctx,
+				 const struct xdv_scratch *s,
+				 struct xdv_stats *stats,
+				 const struct xdv_iface *iface)
 {
-	struct xdv_stats *stats = stats_of(s->iif);
-	__u32 iif = s->iif, row;
-	struct xdv_iface *iface = bpf_map_lookup_elem(&xdv_ifaces, &iif);
 	struct xdv_queue *queue;
+	__u32 row;
 
-	if (!stats || !iface)
-		return XDP_PASS;
-	count_hit(s->slot, bpf_xdp_get_buff_len(ctx), bpf_ktime_get_ns());
-	/* The kernel fragments it, or says that it is too big. */
-	if (s->too_big)
-		return give_up(stats, iface);
+	if (routers_business(s))
+		return UNSERVED;
 	/* Generic mode shows what a sender left to segmentation offload. */
 	if (bpf_xdp_get_buff_len(ctx) > XDV_PACKET_MAX + ETH_HLEN)
-		return give_up(stats, iface);
+		return UNSERVED;
 	if (ctx->rx_queue_index >= XDV_MAX_QUEUES)
-		return give_up(stats, iface);
+		return UNSERVED;
 	row = iface->slot * XDV_MAX_QUEUES + ctx->rx_queue_index;
 	queue = bpf_map_lookup_elem(&xdv_queues, &row);
 	if (!queue || !bpf_map_lookup_elem(&xdv_xsks, &row))
-		return give_up(stats, iface);
+		return UNSERVED;
 	if (!has_room(queue, 0, 1))
-		return give_up(stats, iface);
+		return UNSERVED;
 	if (write_meta(ctx, s))
-		return give_up(stats, iface);
+		return UNSERVED;
 	if (bpf_redirect_map(&xdv_xsks, row, 0) != XDP_REDIRECT)
-		return give_up(stats, iface);
+		return UNSERVED;
 	stats->redirected++;
 	/* In generic mode several CPUs run the hook for one queue. */
 	if (iface->mode == XDV_MODE_GENERIC)
@@ -155,10 +170,39 @@ static __always_inline int divert(struct xdp_md *ctx,
 	return XDP_REDIRECT;
 }
 
+static __always_inline int divert(struct xdp_md *ctx,
+				  const struct xdv_scratch *s)
+{
+	struct xdv_stats *stats = stats_of(s->iif);
+	__u32 iif = s->iif;
+	struct xdv_iface *iface = bpf_map_lookup_elem(&xdv_ifaces, &iif);
+	int action;
+
+	if (!stats || !iface)
+		return XDP_PASS;
+	count_hit(s->slot, bpf_xdp_get_buff_len(ctx), bpf_ktime_get_ns());
+	action = serve(ctx, s, stats, iface);
+	return action == UNSERVED ? give_up(stats, iface) : action;
+}
+
+/* A fragment that waits for the rest, or UNSERVED. */
+static __always_inline int await(struct xdp_md *ctx, struct xdv_scratch *s)
+{
+	struct xdv_stats *stats = stats_of(s->iif);
+	__u32 iif = s->iif;
+	struct xdv_iface *iface = bpf_map_lookup_elem(&xdv_ifaces, &iif);
+
+	if (!stats || !iface || !fragments_wanted(s))
+		return UNSERVED;
+	no_rule(s);
+	return serve(ctx, s, stats, iface);
+}
+
 SEC("xdp")
 int xdv_xdp_divert(struct xdp_md *ctx)
 {
 	struct xdv_scratch *s = scratch();
+	int action;
 
 	/* In generic mode the hook sees what we put into the receive path. */
 	if (!s ||
@@ -171,6 +215,14 @@ int xdv_xdp_divert(struct xdp_md *ctx)
 	}
 	if (!s->layer)
 		return XDP_PASS;
+	if (s->frag == XDV_FRAG_AWAITED) {
+		s->frag = XDV_FRAG_ALONE;
+		action = await(ctx, s);
+		if (action != UNSERVED)
+			return action;
+		bpf_tail_call(ctx, &xdv_stages, XDV_STAGE_RULES);
+		return XDP_PASS;
+	}
 	if (!wanted(s)) {
 		bpf_tail_call(ctx, &xdv_stages, XDV_STAGE_RULES);
 		return XDP_PASS;

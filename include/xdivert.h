@@ -249,6 +249,14 @@ struct xdivert_stats {
 	 * that died. returned is part of diverted: seen again after injection.
 	 */
 	uint64_t originated, dropped, abandoned, held, returned;
+	/* The total's only: groups of fragments that were put together and
+	 * matched, and fragments of datagrams that did not become whole: in
+	 * time, for want of memory, and because they were invalid. They count
+	 * as diverted, held, injected or dropped like any packet; a group that
+	 * was put together counts for all its fragments.
+	 */
+	uint64_t reassembled, fragments_expired, fragments_evicted,
+		fragments_discarded;
 };
 
 /* Rows of up to n interfaces (row may be NULL); how many, or -errno. */
@@ -298,8 +306,13 @@ struct xdivert_metadata {
 	uint32_t oif;	      /* forward layer: where the FIB sends it */
 	uint32_t compartment; /* id */
 	uint32_t layer;	      /* enum xdv_layer */
-	uint32_t pad;
+	uint32_t flags;	      /* XDIVERT_META_ */
 };
+
+/* A group of fragments, put together; see xdivert_packet_fragments(). */
+#define XDIVERT_META_REASSEMBLED 0x1
+/* A fragment as it came, for a rule of XDV_FRAGMENT_ONLY. */
+#define XDIVERT_META_FRAGMENT	 0x2
 
 /* A fragment of a group that was put together. */
 struct xdivert_fragment {
@@ -520,6 +533,26 @@ XDIVERT_API int xdivert_serve(struct xdivert_injection *h);
  */
 XDIVERT_API int xdivert_serve_share(struct xdivert_injection *h,
 				    unsigned int share, unsigned int shares);
+/*
+ * Fragments that the rules may want wait in memory of their own until their
+ * datagram is whole. Then the rules are asked about it: one that matches comes
+ * as one packet, and is cut again when it is injected; one that does not goes
+ * on as it came. What does not become whole in time, or is too much, is passed
+ * or dropped as the interface's `fail` says. Discarded are datagrams with
+ * overlapping fragments (RFC 5722; in IPv4 too, as Linux does), fragments past
+ * an end, and a mixture of ECN and none. For all handles that serve together;
+ * while nothing waits. Zeroes: as it is.
+ */
+struct xdivert_reassembly_opts {
+	size_t sz;	      /* sizeof(this) */
+	uint32_t timeout4_ms; /* from a group's first fragment; 30 s */
+	uint32_t timeout6_ms; /* 60 s */
+	uint64_t memory;      /* bytes; 16 MiB */
+};
+/* -ENOTCONN: the handle does not serve. */
+XDIVERT_API int xdivert_reassembly(struct xdivert_injection *h,
+				   const struct xdivert_reassembly_opts *opts);
+
 /* From now on matched packets are unserved; what has arrived is still
  * received.
  */

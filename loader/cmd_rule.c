@@ -70,6 +70,7 @@ static cJSON *rule_json(const struct xdv_rule *r, const struct xdv_hits *hits)
 	cJSON_AddStringToObject(o, "fragment",
 				r->fragment == XDV_FRAGMENT_ONLY   ? "yes"
 				: r->fragment == XDV_FRAGMENT_NONE ? "no"
+				: r->fragment			   ? "whole"
 								   : "");
 	cJSON_AddBoolToObject(o, "via_stack", r->via_stack);
 	add_hits(o, hits);

@@ -37,7 +37,8 @@ static void *work(void *arg)
 	return NULL;
 }
 
-static int start(struct worker *workers, unsigned int n, bool busy_poll)
+static int start(struct worker *workers, unsigned int n, bool busy_poll,
+		 const struct xdivert_reassembly_opts *reassembly)
 {
 	unsigned int i;
 	int rc;
@@ -47,6 +48,10 @@ static int start(struct worker *workers, unsigned int n, bool busy_poll)
 		if (rc)
 			return rc;
 	}
+	/* They share what waits for its rest. */
+	rc = daemon_reassembly(workers[0].daemon, reassembly);
+	if (rc)
+		return rc;
 	for (i = 0; i < n; i++) {
 		rc = pthread_create(&workers[i].thread, NULL, work,
 				    &workers[i]);
@@ -97,7 +102,8 @@ static void wait_for_end(struct worker *workers, unsigned int n, sigset_t *set)
 	}
 }
 
-static int run(unsigned int n, bool busy_poll)
+static int run(unsigned int n, bool busy_poll,
+	       const struct xdivert_reassembly_opts *reassembly)
 {
 	struct worker workers[XDIVERT_SHARES_MAX] = {0};
 	unsigned int queues;
@@ -105,7 +111,7 @@ static int run(unsigned int n, bool busy_poll)
 	int rc;
 
 	block_signals(&set);
-	rc = start(workers, n, busy_poll);
+	rc = start(workers, n, busy_poll, reassembly);
 	if (!rc) {
 		queues = daemon_queues(workers[0].daemon);
 		fprintf(stderr, "xdivert: ready: %u queue%s\n", queues,
@@ -123,24 +129,49 @@ int cmd_run(int argc, char **argv)
 	static const struct option options[] = {
 		{"workers", required_argument, NULL, 'w'},
 		{"busy-poll", no_argument, NULL, 'b'},
+		{"reassembly-timeout", required_argument, NULL, 't'},
+		{"reassembly-memory", required_argument, NULL, 'm'},
 		{NULL, 0, NULL, 0},
 	};
+	struct xdivert_reassembly_opts reassembly = {.sz = sizeof(reassembly)};
 	bool busy_poll = false;
-	long workers = 1;
+	long workers = 1, n;
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		if (c == 'b')
+		switch (c) {
+		case 'b':
 			busy_poll = true;
-		else if (c != 'w')
-			return EXIT_USAGE;
-		else if (parse_number(optarg, 1, XDIVERT_SHARES_MAX, &workers))
+			continue;
+		case 'w':
+			if (!parse_number(optarg, 1, XDIVERT_SHARES_MAX,
+					  &workers))
+				continue;
 			return fail(EXIT_USAGE,
 				    "run: '%s' workers; 1 to %d are possible",
 				    optarg, XDIVERT_SHARES_MAX);
+		case 't':
+			if (parse_number(optarg, 1, 3600, &n))
+				return fail(EXIT_USAGE,
+					    "run: --reassembly-timeout needs 1 "
+					    "to 3600 seconds, not '%s'",
+					    optarg);
+			reassembly.timeout4_ms = n * 1000;
+			reassembly.timeout6_ms = n * 1000;
+			continue;
+		case 'm':
+			if (parse_number(optarg, 1, 4096, &n))
+				return fail(EXIT_USAGE,
+					    "run: --reassembly-memory needs 1 "
+					    "to 4096 MiB, not '%s'",
+					    optarg);
+			reassembly.memory = (uint64_t)n << 20;
+			continue;
+		}
+		return EXIT_USAGE;
 	}
 	if (optind != argc)
 		return fail(EXIT_USAGE, "run: '%s' is not an option",
 			    argv[optind]);
-	return run(workers, busy_poll);
+	return run(workers, busy_poll, &reassembly);
 }

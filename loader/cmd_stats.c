@@ -44,6 +44,13 @@ static void print_stats(const struct xdivert_stats *total,
 	cJSON_AddNumberToObject(o, "held", total->held);
 	cJSON_AddNumberToObject(o, "abandoned", total->abandoned);
 	cJSON_AddNumberToObject(o, "returned", total->returned);
+	cJSON_AddNumberToObject(o, "reassembled", total->reassembled);
+	cJSON_AddNumberToObject(o, "fragments_expired",
+				total->fragments_expired);
+	cJSON_AddNumberToObject(o, "fragments_evicted",
+				total->fragments_evicted);
+	cJSON_AddNumberToObject(o, "fragments_discarded",
+				total->fragments_discarded);
 	array = cJSON_AddArrayToObject(o, "interfaces");
 	for (i = 0; i < rows; i++) {
 		one = cJSON_CreateObject();

@@ -8,6 +8,7 @@
 
 #include "crew.h"
 #include "error.h"
+#include "groups.h"
 #include "state.h"
 
 struct crew {
@@ -18,6 +19,7 @@ struct crew {
 	int lock; /* state_daemon_lock() */
 	unsigned int shares;
 	uint64_t taken; /* a bit a share */
+	struct groups_of *groups;
 };
 _Static_assert(XDIVERT_SHARES_MAX <= 64, "a share has no bit");
 
@@ -70,8 +72,10 @@ static int found(struct crew **crew, struct xdivert *x, unsigned int shares)
 
 	if (!c)
 		return error_set(-ENOMEM, "out of memory");
-	rc = become_daemon(x, &c->lock);
+	rc = groups_new(&c->groups);
+	rc = rc ? error_set(rc, "out of memory") : become_daemon(x, &c->lock);
 	if (rc) {
+		groups_free(c->groups);
 		free(c);
 		return rc;
 	}
@@ -125,6 +129,11 @@ int crew_join(struct crew **crew, struct xdivert *x, unsigned int share,
 	return rc;
 }
 
+struct groups_of *crew_groups(const struct crew *crew)
+{
+	return crew->groups;
+}
+
 static void disband(struct crew *crew, struct xdivert *x)
 {
 	struct crew **at = &crews;
@@ -135,6 +144,7 @@ static void disband(struct crew *crew, struct xdivert *x)
 	x->shared->daemon_pid = 0;
 	x->shared->taps = 0;
 	close(crew->lock);
+	groups_free(crew->groups);
 	free(crew);
 }
 

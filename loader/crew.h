@@ -9,12 +9,15 @@
 #include <xdivert.h>
 
 struct crew;
+struct groups_of;
 
 /* -EBUSY: another process serves, or a handle has that share; -EINVAL: those
  * that serve divide the queues differently.
  */
 int crew_join(struct crew **crew, struct xdivert *x, unsigned int share,
 	      unsigned int shares);
+/* Their fragments. */
+struct groups_of *crew_groups(const struct crew *crew);
 void crew_leave(struct crew *crew, struct xdivert *x, unsigned int share);
 
 #endif

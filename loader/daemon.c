@@ -262,6 +262,13 @@ int daemon_open(struct daemon **daemon, unsigned int share, unsigned int shares,
 	return rc;
 }
 
+int daemon_reassembly(struct daemon *d,
+		      const struct xdivert_reassembly_opts *opts)
+{
+	return xdivert_reassembly(d->h, opts) ? fail(1, "%s", xdivert_error())
+					      : 0;
+}
+
 void daemon_close(struct daemon *d)
 {
 	xdivert_injection_destroy(d->h, -1);

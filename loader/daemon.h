@@ -12,6 +12,9 @@ struct daemon;
 /* 0, or an exit code. */
 int daemon_open(struct daemon **d, unsigned int share, unsigned int shares,
 		bool busy_poll);
+/* Limits of what waits for its rest, for all workers. */
+int daemon_reassembly(struct daemon *d,
+		      const struct xdivert_reassembly_opts *opts);
 /* Serve until daemon_stop(). */
 void daemon_loop(struct daemon *d);
 void daemon_close(struct daemon *d);

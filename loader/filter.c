@@ -33,7 +33,7 @@ int filter_compile_rule(const struct xdv_rule *rule, int link_type,
 {
 	char text[sizeof(rule->filter) + sizeof(FRAGMENT) + 20];
 
-	if (!rule->fragment)
+	if (!rule->fragment || rule->fragment == XDV_FRAGMENT_WHOLE)
 		return filter_compile(rule->filter, link_type, classic);
 	snprintf(text, sizeof(text), "%s%s%s%s" FRAGMENT,
 		 *rule->filter ? "(" : "", rule->filter,

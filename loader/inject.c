@@ -17,6 +17,7 @@
 #include "parts.h"
 #include "pool.h"
 #include "ring.h"
+#include "tell.h"
 #include "wait.h"
 
 static uint64_t now(void)
@@ -72,6 +73,7 @@ static void leave(struct xdivert_injection *h)
 static void free_handle(struct xdivert_injection *h)
 {
 	live_destroy(h);
+	tell_close(h);
 	pool_destroy(h);
 	if (h->wake >= 0)
 		close(h->wake);
@@ -127,6 +129,7 @@ int xdivert_injection_create(struct xdivert_injection **handle,
 	h->last = &h->first;
 	h->wake = h->epoll = h->alive = h->link = -1;
 	h->changes = h->links = h->link_changes = -1;
+	h->tell4 = h->tell6 = -1;
 	h->port.netns = h->port.tap = -1;
 	pthread_mutex_init(&h->lock, NULL);
 	rc = open_handle(h);
@@ -190,6 +193,7 @@ static void wake(struct xdivert_injection *h)
 	h->signalled = write(h->wake, &one, sizeof(one)) == sizeof(one);
 }
 
+/* Fragments that go on as they came are many at once, and the library's. */
 static int enqueue(struct xdivert_injection *h, struct xdivert_packet *p)
 {
 	int rc = 0;
@@ -197,7 +201,7 @@ static int enqueue(struct xdivert_injection *h, struct xdivert_packet *p)
 	pthread_mutex_lock(&h->lock);
 	if (h->closing) {
 		rc = error_set(-ESHUTDOWN, "the handle is closing");
-	} else if (h->pending >= XDIVERT_PENDING_MAX) {
+	} else if (h->pending >= XDIVERT_PENDING_MAX && !p->fragment) {
 		rc = error_set(-ENOBUFS, "%d injections are pending",
 			       XDIVERT_PENDING_MAX);
 	} else {

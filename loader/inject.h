@@ -74,6 +74,10 @@ struct xdivert_injection {
 	int epoll;
 	int alive; /* state_handle_lock() */
 
+	/* tell.c */
+	int tell4, tell6; /* sockets, -1: not yet */
+	struct icmp_limit tell_limit;
+
 	/* parts.c */
 	struct xdivert_packet *again; /* too big for their routes */
 	struct known_mtu mtu[KNOWN_MTUS];
@@ -116,6 +120,8 @@ struct xdivert_injection {
 	int links;  /* netlink: interfaces come, go and change */
 	bool stale; /* something changed since we looked around */
 	int busy_tries;
+	bool stopped;
+	int fragments;	 /* ms until the first is too old, -1: none waits */
 	int trouble;	 /* -errno that dispatch still has to tell */
 	bool spins;	 /* xdivert_busy_poll() */
 	uint64_t looked; /* when it last looked for changes; ns */

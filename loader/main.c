@@ -27,7 +27,7 @@ static const struct command {
 	{"rule", cmd_rule, false,
 	 "add NAME --filter EXPR [--iif IFACE] [--oif IFACE] [--priority N]\n"
 	 "                       [--layer forward|receive] [--fragment "
-	 "yes|no]\n"
+	 "yes|no|whole]\n"
 	 "                       [--src-set FILE] [--dst-set FILE] [--to "
 	 "IFACE]\n"
 	 "                       [--via-stack] [--do 'CALLOUT ARGS']...\n"
@@ -38,7 +38,9 @@ static const struct command {
 	 "                       [--layer forward|receive] [--json]"},
 	{"apply", cmd_apply, true, "FILE"},
 	{"flow", cmd_flow, true, "list [--json] | flush | limit N"},
-	{"run", cmd_run, true, "[--workers N] [--busy-poll]"},
+	{"run", cmd_run, true,
+	 "[--workers N] [--busy-poll] [--reassembly-timeout SECONDS]\n"
+	 "                       [--reassembly-memory MIB]"},
 	{"inject", cmd_inject, true,
 	 "--oif IFACE (--pcap FILE | --hex BYTES) [--count N] [--via-stack]"},
 	{"completions", cmd_completions, true, "[--follow] [--json]"},

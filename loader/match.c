@@ -42,7 +42,8 @@ static int add(struct xdivert_matcher *m, const struct xdv_rule *rule,
 
 	if (rc && link_type == DLT_EN10MB)
 		return rc;
-	to->gone = rc != 0;
+	/* Nothing here puts fragments together. */
+	to->gone = rc || rule->fragment == XDV_FRAGMENT_WHOLE;
 	to->rule = *rule;
 	to->index = m->n++;
 	rc = *rule->src_set ? addrset_read(rule->src_set, &to->source) : 0;

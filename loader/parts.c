@@ -13,6 +13,7 @@
 #include "parts.h"
 #include "pool.h"
 #include "ring.h"
+#include "tell.h"
 
 #define MTU_VALID 100000000ull /* ns that we believe an interface's MTU */
 #define IP_DF	  0x4000
@@ -106,6 +107,13 @@ static bool too_big(const struct xdivert_packet *p, uint32_t mtu)
 
 /* ---- the end ---- */
 
+/* Only what somebody sent to us has a sender to be told. */
+static bool wants_answer(const struct xdivert_packet *p)
+{
+	return p->flags & XDIVERT_PACKET_FORWARDED &&
+	       !(p->flags & XDIVERT_PACKET_NO_ICMP);
+}
+
 static void finish(struct xdivert_injection *h, struct xdivert_packet *p,
 		   int status, enum xdv_reason reason, uint32_t mtu)
 {
@@ -138,6 +146,8 @@ static void finish(struct xdivert_injection *h, struct xdivert_packet *p,
 			   .failed = status ? p->weight : 0,
 		   });
 	ring_record(h, &c);
+	if (status == -EMSGSIZE && mtu && wants_answer(p))
+		tell_too_big(h, p, mtu);
 	inject_complete(h, p, &c);
 }
 

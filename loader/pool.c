@@ -300,6 +300,7 @@ struct xdivert_packet *pool_move(struct xdivert_packet *p, bool own)
 	copy->shape = p->shape;
 	p->shape = NULL;
 	copy->weight = p->weight;
+	copy->fragment = p->fragment;
 	copy->diverted = p->diverted;
 	p->diverted = false;
 	xdivert_packet_free(p);

@@ -520,6 +520,7 @@ static struct xdivert_packet *take(struct queues *q, struct queue *queue,
 	p->state = PACKET_OURS;
 	p->diverted = true;
 	p->summed = queue->tap;
+	p->fragment = !meta->rule;
 	p->data = start + meta->l3_offset;
 	p->len = desc->len - meta->l3_offset;
 	p->flags =

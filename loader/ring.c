@@ -242,18 +242,31 @@ static void ensure_stats(struct xdivert_injection *h, uint32_t ifindex)
 		h->known[ifindex % 64] = ifindex;
 }
 
-void ring_count(struct xdivert_injection *h, const struct request *r,
-		struct xdv_count *c)
+static void run_count(struct xdivert_injection *h, struct xdv_count *c)
 {
 	LIBBPF_OPTS(bpf_test_run_opts, opts, .ctx_in = c,
 		    .ctx_size_in = sizeof(*c));
 
+	bpf_prog_test_run_opts(bpf_program__fd(h->skel->progs.xdv_count),
+			       &opts);
+}
+
+void ring_count(struct xdivert_injection *h, const struct request *r,
+		struct xdv_count *c)
+{
 	if (!r->compartment) {
 		c->ifindex = r->ifindex;
 		ensure_stats(h, r->ifindex);
 	}
-	bpf_prog_test_run_opts(bpf_program__fd(h->skel->progs.xdv_count),
-			       &opts);
+	run_count(h, c);
+}
+
+void ring_hits(struct xdivert_injection *h, uint32_t slot, uint32_t hits,
+	       uint64_t bytes)
+{
+	struct xdv_count c = {.slot = slot, .hits = hits, .bytes = bytes};
+
+	run_count(h, &c);
 }
 
 /* Whoever sends has looked that there are free descriptors. */

@@ -33,6 +33,9 @@ void ring_deliver(struct xdivert_injection *h);
 uint64_t ring_next_id(struct xdivert_injection *h);
 void ring_count(struct xdivert_injection *h, const struct request *r,
 		struct xdv_count *count);
+/* What a rule matched that the hook could not ask. */
+void ring_hits(struct xdivert_injection *h, uint32_t slot, uint32_t hits,
+	       uint64_t bytes);
 void ring_record(struct xdivert_injection *h, struct xdv_completion *c);
 
 #endif

@@ -115,6 +115,8 @@ static int set_fragment(struct xdv_rule *rule, const struct option *o,
 		rule->fragment = XDV_FRAGMENT_ONLY;
 	else if (!strcmp(value, "no"))
 		rule->fragment = XDV_FRAGMENT_NONE;
+	else if (!strcmp(value, "whole"))
+		rule->fragment = XDV_FRAGMENT_WHOLE;
 	else
 		return error_set(-EINVAL, "expected %s after %s, not '%s'",
 				 o->wants, o->name, value);
@@ -189,7 +191,7 @@ static const struct option options[] = {
 	 check_action, 0, 0},
 	{"--priority", "a number", set_priority, NULL, 0, 0},
 	{"--layer", "forward or receive", set_layer, NULL, 0, 0},
-	{"--fragment", "yes or no", set_fragment, NULL, 0, 0},
+	{"--fragment", "yes or no or whole", set_fragment, NULL, 0, 0},
 	{"--src-set", "a file of prefixes", copy_path, check_set,
 	 FIELD(src_set)},
 	{"--dst-set", "a file of prefixes", copy_path, check_set,
@@ -480,8 +482,9 @@ int xdivert_rule_format(const struct xdv_rule *rule, char *text, size_t size)
 		n += snprintf(LEFT, " --layer receive");
 	if (rule->fragment)
 		n += snprintf(LEFT, " --fragment %s",
-			      rule->fragment == XDV_FRAGMENT_ONLY ? "yes"
-								  : "no");
+			      rule->fragment == XDV_FRAGMENT_ONLY   ? "yes"
+			      : rule->fragment == XDV_FRAGMENT_NONE ? "no"
+								    : "whole");
 	if (*rule->iif)
 		n += snprintf(LEFT, " --iif %s", rule->iif);
 	if (*rule->oif)

@@ -15,6 +15,7 @@
 
 #include <bpf/bpf.h>
 
+#include "ask.h"
 #include "error.h"
 #include "program.h"
 #include "ruleset.h"
@@ -77,6 +78,11 @@ static int compile_rule(struct task *t, struct candidate *c, int link_type)
 	c->gone = rc && link_type != DLT_EN10MB;
 	if (rc)
 		return c->gone ? 0 : rc;
+	/* Nor one about datagrams that only user space sees. */
+	if (c->rule->fragment == XDV_FRAGMENT_WHOLE) {
+		c->gone = true;
+		return 0;
+	}
 	if (*c->rule->src_set || *c->rule->dst_set)
 		return find_sets(t, c);
 	rc = paths_find(&c->classic, &c->paths);
@@ -207,6 +213,7 @@ int ruleset_install(struct xdivert *s, const struct xdv_rule *rules, int n,
 	rc = rc ? rc : install(s, chain, new);
 	if (!rc) {
 		s->shared->bank = new;
+		s->shared->fragments = ask_fragments(rules, n);
 		sets_keep(&task.sets, s);
 	}
 	sets_close(&task.sets);

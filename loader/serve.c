@@ -11,6 +11,7 @@
 #include "checksum.h"
 #include "crew.h"
 #include "error.h"
+#include "groups.h"
 #include "inject.h"
 #include "live.h"
 #include "netlink.h"
@@ -23,6 +24,8 @@
 #define BUSY_TRIES    200
 #define BUSY_WAIT_MAX 200     /* ms, from then on */
 #define LOOK_INTERVAL 1000000 /* ns between them when spinning */
+/* Shorter packets are never too big, and no fragments in need of an answer. */
+#define QUOTE_FROM    576
 #define LOOK_AGAIN    64 /* rounds between two looks at attachments under load */
 
 static int watch(struct xdivert_injection *h, int fd)
@@ -140,8 +143,10 @@ int xdivert_serve(struct xdivert_injection *h)
 
 void xdivert_serve_stop(struct xdivert_injection *h)
 {
-	if (h->q)
-		queues_stop(h->q);
+	if (!h->q)
+		return;
+	h->stopped = true;
+	queues_stop(h->q);
 }
 
 /* What was received and never pulled is dropped. */
@@ -171,9 +176,22 @@ void serve_end(struct xdivert_injection *h)
 	h->links = -1;
 	if (!h->crew)
 		return;
+	groups_leave(crew_groups(h->crew));
 	live_unpin(h);
 	crew_leave(h->crew, h->x, h->share);
 	h->crew = NULL;
+}
+
+int xdivert_reassembly(struct xdivert_injection *h,
+		       const struct xdivert_reassembly_opts *opts)
+{
+	if (opts->sz != sizeof(*opts))
+		return error_set(-EINVAL,
+				 "reassembly: options of another version");
+	if (!h->crew)
+		return error_set(-ENOTCONN, "the handle serves nobody");
+	groups_limit(crew_groups(h->crew), opts);
+	return 0;
 }
 
 int xdivert_callout_register(struct xdivert_injection *h,
@@ -203,6 +221,15 @@ static bool trim(struct xdivert_packet *p)
 	return true;
 }
 
+/* A later edit must not show in what is said to the sender. */
+static void keep_quote(struct xdivert_packet *p)
+{
+	if (p->len <= QUOTE_FROM)
+		return;
+	p->quote_len = ICMP_QUOTE;
+	memcpy(p->quote, p->data, ICMP_QUOTE);
+}
+
 static void look_up(struct xdivert_injection *h, struct xdivert_packet *p)
 {
 	enum xdivert_injection_state state;
@@ -215,13 +242,16 @@ static void look_up(struct xdivert_injection *h, struct xdivert_packet *p)
 	    state == XDIVERT_PREVIOUSLY_INJECTED_BY_SELF)
 		__atomic_fetch_add(&h->x->shared->returned, 1,
 				   __ATOMIC_RELAXED);
-	if (!p->summed && !xdivert_parse(p->data, p->len, &headers))
+	keep_quote(p);
+	if (!p->fragment && !p->summed &&
+	    !xdivert_parse(p->data, p->len, &headers))
 		csum_complete(p->data, p->len, &headers);
 }
 
 int xdivert_receive(struct xdivert_injection *h,
 		    struct xdivert_packet **packets, int n)
 {
+	struct xdivert_packet *p;
 	int received, good = 0, i;
 
 	if (!h->q)
@@ -236,9 +266,17 @@ int xdivert_receive(struct xdivert_injection *h,
 		seen_prepare_lookup(h, packets[i]);
 		packets[good++] = packets[i];
 	}
-	for (i = 0; i < good; i++)
-		look_up(h, packets[i]);
+	received = good;
+	for (i = 0, good = 0; i < received; i++) {
+		p = packets[i];
+		look_up(h, p);
+		if (p->fragment)
+			p = groups_add(crew_groups(h->crew), h, p);
+		if (p)
+			packets[good++] = p;
+	}
 	queues_refill(h->q);
+	h->fragments = groups_expire(crew_groups(h->crew));
 	return good;
 }
 
@@ -306,18 +344,29 @@ int serve_round(struct xdivert_injection *h)
 	for (i = 0; i < n; i++)
 		classify(h, batch[i]);
 	h->clock = 0;
+	/* Nothing more can become whole. */
+	if (n <= 0 && h->stopped)
+		groups_leave(crew_groups(h->crew));
 	if (time_to_look(h, n))
 		update(h);
 	return n < 0 ? 0 : n;
 }
 
+/* -1: never. */
+static int sooner(int a, int b)
+{
+	if (a < 0 || b < 0)
+		return a < 0 ? b : a;
+	return a < b ? a : b;
+}
+
 int serve_timeout(const struct xdivert_injection *h, int timeout_ms)
 {
-	int wait = retry_wait(h);
-
-	if (!h->busy_tries || (timeout_ms >= 0 && timeout_ms < wait))
-		return timeout_ms;
-	return wait;
+	if (h->busy_tries)
+		timeout_ms = sooner(timeout_ms, retry_wait(h));
+	if (h->q)
+		timeout_ms = sooner(timeout_ms, h->fragments);
+	return timeout_ms;
 }
 
 enum xdivert_injection_state

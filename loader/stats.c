@@ -151,6 +151,10 @@ static int read_once(const struct xdivert *s, struct xdivert_stats *total,
 	total->dropped = s->shared->dropped;
 	total->abandoned = s->shared->abandoned;
 	total->returned = s->shared->returned;
+	total->reassembled = s->shared->reassembled;
+	total->fragments_expired = s->shared->fragments_lost[0];
+	total->fragments_evicted = s->shared->fragments_lost[1];
+	total->fragments_discarded = s->shared->fragments_lost[2];
 	total->injected += s->shared->refused;
 	total->completed -= s->shared->unpassed;
 	total->failed +=

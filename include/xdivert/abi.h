@@ -22,7 +22,7 @@
 #endif
 
 /* Changes with every struct below: two versions do not share maps. */
-#define XDV_ABI 11
+#define XDV_ABI 12
 
 #define XDV_MAX_IFACES	 64
 #define XDV_MAX_QUEUES	 64 /* receive queues of one interface */
@@ -62,7 +62,7 @@
 /* In front of a diverted frame, in its XDP metadata area. */
 struct xdv_meta {
 	__u64 timestamp;
-	__u32 rule;
+	__u32 rule; /* 0: a fragment, the rules are asked about the whole */
 	__u32 iif;
 	__u32 oif;	 /* from the FIB */
 	__u16 l3_offset; /* from the frame's first byte to its IP header */
@@ -76,11 +76,12 @@ enum xdv_layer {
 	XDV_LAYER_RECEIVE, /* packets for this host */
 };
 
-/* Which packets a rule is about. */
+/* What a rule matches of datagrams that come in fragments. */
 enum xdv_fragment {
-	XDV_FRAGMENT_ANY,
-	XDV_FRAGMENT_ONLY, /* fragments, first ones and last ones included */
-	XDV_FRAGMENT_NONE,
+	XDV_FRAGMENT_ANY,   /* they are put together and matched as a whole */
+	XDV_FRAGMENT_ONLY,  /* only fragments, each as it is */
+	XDV_FRAGMENT_NONE,  /* nothing of them */
+	XDV_FRAGMENT_WHOLE, /* only such datagrams, put together */
 };
 
 enum xdv_fail {
@@ -230,9 +231,14 @@ struct xdv_control {
 	__u64 unpassed; /* counted completed, but the stack did not take them */
 	__u32 next_rule;
 	__u32 daemon_pid;
-	__u64 flow_epoch; /* bumped when rules changed: no flow is decided */
-	__u32 bank;	  /* where the rules' chains are among the stages */
-	__u32 pad0;
+	__u64 flow_epoch;  /* bumped when rules changed: no flow is decided */
+	__u32 bank;	   /* where the rules' chains are among the stages */
+	__u32 fragments;   /* 1 << enum xdv_layer: rules want those of it */
+	__u64 reassembled; /* groups that matched a rule */
+	/* Fragments whose datagram did not become whole: too late, too many,
+	 * invalid.
+	 */
+	__u64 fragments_lost[3];
 	__u8 mac[6]; /* source of our own frames: to the stack, to a tap */
 	__u8 pad[2];
 	__u64 tapped;		   /* ever sent into a tap */
@@ -286,13 +292,20 @@ struct xdv_rule {
 	char actions[XDV_TEXT_LEN]; /* one --do a line */
 };
 
+enum xdv_frag {
+	XDV_FRAG_NO, /* or nobody wants to know */
+	XDV_FRAG_AWAITED,
+	XDV_FRAG_ALONE, /* the rules see it as it is */
+};
+
 /* xdv_scratch: what the hook's stages tell each other about a packet. */
 struct xdv_scratch {
 	__u32 iif;
 	__u32 start;	  /* first rule to try, by position */
 	__u32 generation; /* of the rule set that start belongs to */
 	__u32 layer;	  /* enum xdv_layer, from the FIB; valid if fib_done */
-	__u32 too_big;	  /* for the egress interface */
+	__u32 frag;	  /* enum xdv_frag */
+	__u32 router;	  /* it has options that routers act on */
 	__u32 fib_done;
 	__u32 oif;
 	__u32 rule;	  /* matched: id */
@@ -474,12 +487,17 @@ struct xdv_completion {
 };
 XDV_SIZE(struct xdv_completion, 88);
 
-/* What user space adds to the row of a target in xdv_stats. */
+/* What user space adds to the row of a target in xdv_stats, and of a rule in
+ * xdv_hits.
+ */
 struct xdv_count {
 	__u32 ifindex;
 	__u32 injected;
 	__u32 completed;
 	__u32 failed;
+	__u32 slot;
+	__u32 hits;
+	__u64 bytes;
 };
 
 /*

@@ -27,8 +27,15 @@ static const struct {
 	 "0800 4600 0024 0000 0000 4011 0000 0a000102 0a000202 01010101" UDP, 0,
 	 DIVERTED},
 	{"IPv4, first fragment",
-	 "0800 4500 0020 0000 2000 4011 0000 0a000102 0a000202" UDP, 0,
-	 DIVERTED},
+	 "0800 4500 001c 0000 2000 4011 0000 0a000102 0a000202"
+	 " 0fa01388 000c0000",
+	 0, DIVERTED},
+	{"IPv4, first fragment, no multiple of 8",
+	 "0800 4500 0020 0000 2000 4011 0000 0a000102 0a000202" UDP, 0, PASSED},
+	{"IPv4, later fragment past 65,535",
+	 "0800 4500 0020 0000 1fff 4011 0000 0a000102 0a000202" UDP, 0, PASSED},
+	{"IPv4, fragment of nothing",
+	 "0800 4500 0014 0000 0004 4011 0000 0a000102 0a000202", 0, PASSED},
 	{"IPv4, later fragment",
 	 "0800 4500 0020 0000 0004 4011 0000 0a000102 0a000202" UDP, 0,
 	 DIVERTED},
@@ -68,9 +75,29 @@ static const struct {
 	 " 11 00 0104 00000000" UDP,
 	 0, DIVERTED},
 	{"IPv6, fragment",
+	 "86dd 60000000 0010 2c 40 fd000001000000000000000000000002 " SERVER6
+	 " 11 00 0001 00000000 0fa01388 000c0000",
+	 0, DIVERTED},
+	{"IPv6, fragment behind hop-by-hop",
+	 "86dd 60000000 0018 00 40 fd000001000000000000000000000002 " SERVER6
+	 " 2c 00 0104 00000000 11 00 0001 00000000 0fa01388 000c0000",
+	 0, DIVERTED},
+	{"IPv6, atomic fragment",
+	 "86dd 60000000 0014 2c 40 fd000001000000000000000000000002 " SERVER6
+	 " 11 00 0000 00000000" UDP,
+	 0, DIVERTED},
+	{"IPv6, fragment, no multiple of 8",
 	 "86dd 60000000 0014 2c 40 fd000001000000000000000000000002 " SERVER6
 	 " 11 00 0001 00000000" UDP,
-	 0, DIVERTED},
+	 0, PASSED},
+	{"IPv6, fragment of nothing",
+	 "86dd 60000000 0008 2c 40 fd000001000000000000000000000002 " SERVER6
+	 " 11 00 0008 00000000",
+	 0, PASSED},
+	{"IPv6, last fragment past 65,535",
+	 "86dd 60000000 0014 2c 40 fd000001000000000000000000000002 " SERVER6
+	 " 11 00 fff8 00000000" UDP,
+	 0, PASSED},
 	{"IPv6, hop limit 2", IP6("000c", "02", SERVER6) UDP, 0, DIVERTED},
 	{"IPv6, hop limit 1", IP6("000c", "01", SERVER6) UDP, 0, PASSED},
 	{"IPv6, to this host",
@@ -142,7 +169,19 @@ static void test_addresses(void **state)
 /* The kernel drops these; so it shall. */
 static void test_bad_ipv4(void **state)
 {
-	static const uint8_t sources[] = {0, 127, 224, 240, 255};
+	static const struct {
+		uint8_t source[4];
+		enum verdict verdict;
+	} sources[] = {
+		{{0, 0, 0, 0}, PASSED},
+		{{127, 0, 0, 1}, PASSED},
+		{{224, 0, 0, 1}, PASSED},
+		{{239, 255, 255, 255}, PASSED},
+		{{255, 255, 255, 255}, PASSED},
+		/* Linux forwards these, since 5.3. */
+		{{0, 0, 0, 1}, DIVERTED},
+		{{240, 0, 0, 1}, DIVERTED},
+	};
 	struct frame f;
 	size_t i;
 
@@ -153,9 +192,9 @@ static void test_bad_ipv4(void **state)
 	assert_int_equal(run(&f, NULL), PASSED);
 	for (i = 0; i < ARRAY_SIZE(sources); i++) {
 		from_hex(&f, shapes[0].hex, 0);
-		f.data[26] = sources[i];
+		memcpy(f.data + 26, sources[i].source, 4);
 		set_sum(&f);
-		assert_int_equal(run(&f, NULL), PASSED);
+		assert_int_equal(run(&f, NULL), sources[i].verdict);
 	}
 	/* With options too. */
 	from_hex(&f, shapes[3].hex, 0);
@@ -279,6 +318,46 @@ static void test_full_queue(void **state)
 	flush_rules();
 }
 
+/* Where a rule may want it, a fragment is diverted whatever it holds; rules
+ * that want none leave it alone; and what nobody serves is asked as it is.
+ */
+static void test_fragments(void **state)
+{
+	struct xdv_rule rule = {.priority = 1, .name = "r"};
+	struct xdv_queue *queue = lab_queue();
+	struct xdv_meta meta;
+	struct frame f;
+	uint64_t limit;
+	size_t i;
+
+	(void)state;
+	for (i = 0; strcmp(shapes[i].name, "IPv4, later fragment"); i++)
+		;
+	from_hex(&f, shapes[i].hex, 0);
+	strcpy(rule.filter, "tcp port 7");
+	assert_int_equal(run(&f, NULL), PASSED);
+	assert_int_equal(xdivert_rule_add(lab.x, &rule), 0);
+	assert_int_equal(run(&f, &meta), DIVERTED);
+	assert_int_equal(meta.rule, 0);
+	assert_int_equal(meta.oif, lab.out);
+	assert_int_equal(meta.layer, XDV_LAYER_FORWARD);
+	/* Not served: it matches no rule as it is. */
+	limit = queue->limit;
+	queue->limit = 0;
+	assert_int_equal(run(&f, NULL), PASSED);
+	queue->limit = limit;
+	/* Nobody asks about packets to this host. */
+	memcpy(f.data + 30, (uint8_t[]){10, 0, 1, 1}, 4);
+	set_sum(&f);
+	assert_int_equal(run(&f, NULL), PASSED);
+	flush_rules();
+	from_hex(&f, shapes[i].hex, 0);
+	rule.fragment = XDV_FRAGMENT_NONE;
+	assert_int_equal(xdivert_rule_add(lab.x, &rule), 0);
+	assert_int_equal(run(&f, NULL), PASSED);
+	flush_rules();
+}
+
 static void test_sizes(void **state)
 {
 	struct xdivert_stats before, after;
@@ -288,15 +367,11 @@ static void test_sizes(void **state)
 	add_rule("all", "", "");
 	make_big(&f, 1500);
 	assert_int_equal(run(&f, NULL), DIVERTED);
-	/* The kernel fragments it or answers: it cannot be served. */
+	/* It is fragmented on injection, or its sender is told. */
 	make_big(&f, 1501);
-	before = stats();
-	assert_int_equal(run(&f, NULL), PASSED);
-	after = stats();
-	assert_int_equal(after.unserved, before.unserved + 1);
+	assert_int_equal(run(&f, NULL), DIVERTED);
 	make_big(&f, 1600);
-	assert_int_equal(run(&f, NULL), PASSED);
-	assert_int_equal(stats().unserved, after.unserved + 1);
+	assert_int_equal(run(&f, NULL), DIVERTED);
 	sh("ip link set out0 mtu 9000");
 	make_big(&f, XDV_PACKET_MAX);
 	assert_int_equal(run(&f, NULL), DIVERTED);
@@ -320,6 +395,7 @@ int run_hook_cases(const char *name, unsigned int hook)
 		cmocka_unit_test(test_injected),
 		cmocka_unit_test(test_unserved),
 		cmocka_unit_test(test_full_queue),
+		cmocka_unit_test(test_fragments),
 		cmocka_unit_test(test_sizes),
 		cmocka_unit_test(test_flows),
 		cmocka_unit_test(test_flow_errors),

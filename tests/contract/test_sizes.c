@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* Packets of any size, and how they are cut: contract C19, C20, C29. */
+/* Packets of any size, and how they are cut: contract C20, C25, C29. */
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdlib.h>
@@ -230,6 +230,46 @@ static void test_C29_parts_that_fail(void **state)
 	check_books();
 }
 
+/* The interface of another namespace has an MTU of its own. */
+static void test_C29_other_compartment(void **state)
+{
+	struct xdivert_injection *h = create(AF_UNSPEC, BOTH);
+	struct xdivert_packet *p = packet(h, 4, 3000, 0);
+	uint8_t *d = xdivert_packet_data(p);
+	struct tally t = {0};
+	uint32_t far;
+
+	(void)state;
+	assert_int_equal(xdivert_compartment_find(lab.far, &far), 0);
+	sh("nsenter --net=/run/netns/%s sh -c 'ip link set v1 mtu 1400;"
+	   " ip neigh replace 10.1.0.1 lladdr 02:00:00:00:00:01 dev v1"
+	   " nud permanent'",
+	   lab.far);
+	memcpy(d + 12, (uint8_t[]){10, 1, 0, 2}, 4);
+	memcpy(d + 16, (uint8_t[]){10, 1, 0, 1}, 4);
+	xdivert_packet_finish(p);
+	assert_int_equal(xdivert_inject_forward_async(h, 0, 0, AF_INET, far,
+						      lab.v1, p, completed, &t),
+			 0);
+	xdivert_dispatch(h, 0);
+	assert_int_equal(t.last.status, 0);
+	assert_int_equal(t.last.compartment, far);
+	p = packet(h, 4, 1401, DF);
+	d = xdivert_packet_data(p);
+	memcpy(d + 16, (uint8_t[]){10, 1, 0, 1}, 4);
+	xdivert_packet_finish(p);
+	assert_int_equal(xdivert_inject_forward_async(h, 0, 0, AF_INET, far,
+						      lab.v1, p, completed, &t),
+			 0);
+	xdivert_dispatch(h, 0);
+	assert_int_equal(t.last.status, -EMSGSIZE);
+	assert_int_equal(t.last.mtu, 1400);
+	assert_int_equal(t.called, 2);
+	sh("nsenter --net=/run/netns/%s ip link set v1 mtu 1500", lab.far);
+	assert_int_equal(xdivert_injection_destroy(h, -1), 0);
+	check_books();
+}
+
 /* No frame is left to cut into: it says so. */
 static void test_C29_no_frames(void **state)
 {
@@ -341,6 +381,7 @@ int main(void)
 		cmocka_unit_test(test_C29_too_big),
 		cmocka_unit_test(test_C29_mtu_of_the_route),
 		cmocka_unit_test(test_C29_parts_that_fail),
+		cmocka_unit_test(test_C29_other_compartment),
 		cmocka_unit_test(test_C29_no_frames),
 		cmocka_unit_test(test_C20_big_packets),
 		cmocka_unit_test(test_C25_big_packet_into_the_stack),

@@ -184,6 +184,15 @@ class Gateway(Host):
         self.daemons.append(Daemon(self, *words))
         return self.daemons[-1]
 
+    def serving(self, *words):
+        """A daemon that serves every queue: the kernel may still have had
+        the sockets of the last one.
+        """
+        daemon = self.daemon(*words)
+        wait_for(lambda: all(i["served"] == i["queues"]
+                             for i in self.status()["interfaces"]))
+        return daemon
+
     def pins(self):
         return PIN_DIR / self.name
 

@@ -234,8 +234,8 @@ def test_fragment_rules(lab, path):
     apply_text(lab, "whole --filter ip --fragment no --do 'set ip.dscp 1'\n"
                     "part --filter ip --fragment yes --do 'set ip.dscp 2'\n")
     path.expect(udp("it-is-not-a-part"), udp("it-is-not-a-part", ttl=63, tos=4))
-    path.expect(udp("it-is-just-a-pa", flags="MF"),
-                udp("it-is-just-a-pa", flags="MF", ttl=63, tos=8))
+    path.expect(udp("it-is-part-of-it", flags="MF"),
+                udp("it-is-part-of-it", flags="MF", ttl=63, tos=8))
     path.expect(udp("it-is-just-a-pa2", frag=5),
                 udp("it-is-just-a-pa2", frag=5, ttl=63, tos=8))
 

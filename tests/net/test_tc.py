@@ -117,7 +117,7 @@ def test_ttl_1_is_the_kernels(lab, path):
 
 
 def test_bigger_than_the_way_out(lab, path):
-    """The kernel's own answer reaches the sender."""
+    """It is too big, and its sender is told so."""
     attach(lab, "--fail", "open")
     lab.gateway.rule("all", "udp", "--do", "set ip.dscp 1")
     lab.gateway.daemon()
@@ -128,7 +128,7 @@ def test_bigger_than_the_way_out(lab, path):
         answer = path.client.receive(
             lambda f: f[23] == 1 and f[34:36] == b"\3\4")
         assert answer is not None and answer[40:42] == b"\x05\x14"
-        assert lab.gateway.settled()["unserved"] == 1
+        assert lab.gateway.settled()["failed"] == 1
     finally:
         lab.gateway.run("ip link set g1 mtu 1500")
 

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include <netinet/icmp6.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <linux/icmp.h>
+
+#include "tell.h"
+
+#define PRECEDENCE_CONTROL 0xc0 /* RFC 1812 4.3.2.5 */
+#define MIN_MTU6	   1280
+
+/* These sockets only send. */
+static int open4(void)
+{
+	int fd = socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_ICMP);
+	struct icmp_filter none = {.data = ~0u};
+	int tos = PRECEDENCE_CONTROL;
+
+	setsockopt(fd, SOL_RAW, ICMP_FILTER, &none, sizeof(none));
+	setsockopt(fd, IPPROTO_IP, IP_TOS, &tos, sizeof(tos));
+	return fd;
+}
+
+static int open6(void)
+{
+	int fd = socket(AF_INET6, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_ICMPV6);
+	struct icmp6_filter none;
+
+	ICMP6_FILTER_SETBLOCKALL(&none);
+	setsockopt(fd, IPPROTO_ICMPV6, ICMP6_FILTER, &none, sizeof(none));
+	return fd;
+}
+
+static void send4(struct xdivert_injection *h, const uint8_t *quote,
+		  const uint8_t *message, uint32_t len)
+{
+	struct sockaddr_in to = {.sin_family = AF_INET};
+
+	memcpy(&to.sin_addr, quote + 12, 4);
+	if (h->tell4 < 0)
+		h->tell4 = open4();
+	sendto(h->tell4, message, len, MSG_DONTWAIT, (void *)&to, sizeof(to));
+}
+
+static void send6(struct xdivert_injection *h, const uint8_t *quote,
+		  const uint8_t *message, uint32_t len, uint32_t iif)
+{
+	struct sockaddr_in6 to = {.sin6_family = AF_INET6};
+
+	memcpy(&to.sin6_addr, quote + 8, 16);
+	if (IN6_IS_ADDR_LINKLOCAL(&to.sin6_addr))
+		to.sin6_scope_id = iif;
+	if (h->tell6 < 0)
+		h->tell6 = open6();
+	sendto(h->tell6, message, len, MSG_DONTWAIT, (void *)&to, sizeof(to));
+}
+
+static uint64_t now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000ull + t.tv_nsec;
+}
+
+void tell_too_big(struct xdivert_injection *h, const struct xdivert_packet *p,
+		  uint32_t mtu)
+{
+	uint8_t message[ICMP_MAX];
+	uint32_t len;
+
+	if (!icmp_may_answer(p->quote, p->quote_len) ||
+	    !icmp_allowed(&h->tell_limit, now()))
+		return;
+	if (p->quote[0] >> 4 == 6 && mtu < MIN_MTU6)
+		mtu = MIN_MTU6;
+	len = icmp_too_big(p->quote, p->quote_len, mtu, message);
+	if (p->quote[0] >> 4 == 4)
+		send4(h, p->quote, message, len);
+	else
+		send6(h, p->quote, message, len, p->meta.iif);
+}
+
+void tell_close(struct xdivert_injection *h)
+{
+	if (h->tell4 >= 0)
+		close(h->tell4);
+	if (h->tell6 >= 0)
+		close(h->tell6);
+}
