@@ -145,6 +145,8 @@ def test_rules_that_change_end_decisions(lab, path):
 def test_what_is_no_flow(lab, path):
     """Each packet is decided by itself: ICMP, fragments."""
     flow_rule(lab, "pass", expression="ip or ip6")
+    lab.gateway.rule("part", "udp", "--fragment", "yes", "--do", "set ip.dscp 1",
+                     "--do", "flow pass")
     for i in range(2):
         path.expect(IP(**V4) / ICMP() / f"it-is-an-echo-!{i}",
                     IP(**V4, ttl=63, tos=4) / ICMP() / f"it-is-an-echo-!{i}")
