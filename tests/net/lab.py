@@ -11,6 +11,7 @@ time: wait_for() polls a condition.
 """
 import contextlib
 import ctypes
+import fcntl
 import json
 import os
 import pathlib
@@ -134,9 +135,22 @@ class Daemon:
         return self.process.pid
 
     def freeze(self):
-        """SIGSTOP; returns when each of its threads has stopped."""
-        self.process.send_signal(signal.SIGSTOP)
-        wait_for(lambda: set(self.states()) == {"T"}, what="the stop")
+        """SIGSTOP; returns when each of its threads has stopped. With the
+        lock of the pins it would stop every other command too.
+        """
+        def frozen():
+            self.process.send_signal(signal.SIGSTOP)
+            wait_for(lambda: set(self.states()) == {"T"}, what="the stop")
+            folder = os.open(self.host.pins(), os.O_RDONLY)
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+            except BlockingIOError:
+                self.process.send_signal(signal.SIGCONT)
+                return False
+            finally:
+                os.close(folder)
+        wait_for(frozen, what="a stop without the lock")
 
     def states(self):
         """Of its threads: R wants a CPU, S sleeps, T is stopped."""

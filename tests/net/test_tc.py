@@ -359,7 +359,7 @@ def test_sigterm_drains(lab, path):
     attach(lab)
     lab.gateway.rule("all", "udp")
     daemon = lab.gateway.daemon()
-    daemon.process.send_signal(19)
+    daemon.freeze()
     for _ in range(100):
         path.send(udp("waits-in-a-queue"))
     wait_for(lambda: lab.gateway.stats()["diverted"] == 100)
@@ -374,7 +374,7 @@ def test_overload_is_bounded_and_counted(lab, path):
     attach(lab, "--fail", "closed")
     lab.gateway.rule("all", "udp")
     daemon = lab.gateway.daemon()
-    daemon.process.send_signal(19)
+    daemon.freeze()
     frame = bytes(Ether(**path.to_gateway) / udp("overload-0123456"))
     for _ in range(6000):
         path.client.send(frame)
