@@ -107,8 +107,8 @@ static __always_inline void count_queue_drop(__u32 ifindex, __u32 row)
 	if (scratch && row / XDV_MAX_QUEUES == XDV_TAP_SLOT)
 		ifindex = scratch->iif;
 	stats = stats_of(ifindex);
-	if (queue)
-		__sync_fetch_and_add(&queue->lost, 1);
+	if (queue && scratch)
+		__sync_fetch_and_add(&queue->lost, scratch->frames);
 	if (stats)
 		stats->queue_dropped++;
 }

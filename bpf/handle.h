@@ -42,16 +42,6 @@ extern __u32 xdv_slots[XDV_INFLIGHT];
 extern __u32 xdv_stacked[XDV_BUCKETS];
 extern struct xdv_hop xdv_hops[XDV_BUCKETS];
 
-/* In the place of a link header while a frame is on its way to xdv_neigh. */
-struct stack_tag {
-	__u8 unicast; /* and locally administered */
-	__u8 pad;
-	__u16 slot;
-	__u32 id;
-	__u32 pad2;
-	__be16 protocol;
-} __attribute__((packed));
-
 static __always_inline struct xdv_desc *desc_at(__u32 position)
 {
 	__u32 slot = xdv_slots[position & (XDV_INFLIGHT - 1)];

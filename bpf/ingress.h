@@ -213,7 +213,8 @@ static __always_inline int unserved(struct xdv_stats *stats,
 	return iface->fail == XDV_FAIL_CLOSED ? drop : pass;
 }
 
-/* Has the daemon room for n more, when `coming` are on their way to it? */
+/* Has the daemon room for n frames more, when `coming` are on their way to it?
+ */
 static __always_inline bool has_room(const struct xdv_queue *queue,
 				     __u64 coming, __u32 n)
 {

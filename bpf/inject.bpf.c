@@ -61,6 +61,9 @@ static __always_inline int write_packet(struct xdp_md *ctx,
 	__u32 frame = desc->frame, offset = desc->offset, len = desc->len;
 	__u8 *bytes;
 
+	if (desc->flags & XDV_DESC_BIG)
+		len = XDV_BIG_HEAD;
+
 	if (offset >= XDV_HEAD_MAX || len < sizeof(struct iphdr) ||
 	    len > XDV_PACKET_MAX)
 		return -1;
@@ -196,10 +199,29 @@ static __always_inline enum way way_of(struct xdv_desc *desc,
 		       : WAY_FULL;
 }
 
+static __always_inline void enter(struct xdv_desc *desc,
+				  enum xdv_desc_state state)
+{
+	desc->engine = XDV_ENGINE_NEIGH;
+	desc->state = state;
+	desc->waiting = desc->id;
+	enter_stack(desc);
+}
+
+/* Only user space has all of it. What follows waits until it is past the
+ * neighbour.
+ */
+static __always_inline int to_user(struct xdv_desc *desc)
+{
+	enter(desc, XDV_DESC_HANDED);
+	begin_asking(desc);
+	return XDP_DROP;
+}
+
 /* To xdv_neigh, with a tag instead of a link header. */
 static __always_inline int to_stack(struct xdp_md *ctx, struct xdv_desc *desc)
 {
-	struct stack_tag *tag = (void *)(long)ctx->data;
+	struct xdv_stack_tag *tag = (void *)(long)ctx->data;
 
 	if ((void *)(tag + 1) > (void *)(long)ctx->data_end)
 		return XDP_DROP;
@@ -208,10 +230,7 @@ static __always_inline int to_stack(struct xdp_md *ctx, struct xdv_desc *desc)
 	tag->slot = desc->slot;
 	tag->id = desc->id;
 	tag->pad2 = 0;
-	desc->engine = XDV_ENGINE_NEIGH;
-	desc->state = XDV_DESC_ENTERING;
-	desc->waiting = desc->id;
-	enter_stack(desc);
+	enter(desc, XDV_DESC_ENTERING);
 	return XDP_PASS;
 }
 
@@ -283,7 +302,8 @@ static __always_inline int send(struct xdp_md *ctx, struct xdv_desc *desc)
 		desc->state = XDV_DESC_TAKEN;
 		return bpf_redirect(desc->ifindex, 0);
 	case WAY_STACK:
-		return to_stack(ctx, desc);
+		return desc->flags & XDV_DESC_BIG ? to_user(desc)
+						  : to_stack(ctx, desc);
 	case WAY_HOLD:
 		hold(desc);
 		return XDP_DROP;

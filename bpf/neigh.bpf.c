@@ -21,6 +21,7 @@
 #define NETDEV_TX_BUSY	      0x10
 #define NET_XMIT_DROP	      1
 #define REASONS		      512
+#define HEADERS		      (ETH_HLEN + 40) /* which a stack wants to see */
 
 /* errno of each of the kernel's drop reasons; user space knows their names. */
 __u16 xdv_errno[REASONS];
@@ -72,7 +73,7 @@ static __always_inline bool in_batch(void)
 static __always_inline struct xdv_desc *desc_in(struct __sk_buff *skb)
 {
 	void *data = (void *)(long)skb->data;
-	struct stack_tag *tag = data;
+	struct xdv_stack_tag *tag = data;
 	struct xdv_desc *desc;
 	__u32 slot;
 
@@ -108,7 +109,11 @@ int xdv_neigh(struct __sk_buff *skb)
 			hold(desc);
 		return TC_ACT_SHOT;
 	}
-	begin_asking(desc);
+	/* User space may have it from a socket that keeps no header together.
+	 */
+	bpf_skb_pull_data(skb, HEADERS);
+	if (!desc->asking)
+		begin_asking(desc);
 	if (!track(desc)) {
 		if (claim(desc, desc->id))
 			complete(desc, -ENOBUFS, XDV_REASON_ENGINE, 0);

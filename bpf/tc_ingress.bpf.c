@@ -12,6 +12,7 @@
 #define TC_ACT_SHOT   2
 #define PACKET_HOST   0
 #define VLAN_VID_MASK 0xfff
+#define VLAN_HLEN     4
 /* IPv4 with options, or IPv6 with hop-by-hop options and what follows. */
 #define IP_HEADER_MAX 128
 
@@ -273,8 +274,7 @@ static __always_inline __u64 coming(const struct xdv_queue *queue)
 }
 
 /* Into a tap, or UNSERVED. */
-static __always_inline int serve(struct __sk_buff *skb,
-				 const struct xdv_scratch *s,
+static __always_inline int serve(struct __sk_buff *skb, struct xdv_scratch *s,
 				 struct xdv_stats *stats)
 {
 	__u32 zero = 0, tap, row;
@@ -283,15 +283,16 @@ static __always_inline int serve(struct __sk_buff *skb,
 	__u64 seq;
 
 	control = bpf_map_lookup_elem(&xdv_control, &zero);
-	if (!control || routers_business(s) || s->piece > XDV_PACKET_MAX)
+	if (!control || routers_business(s) || s->piece > control->tap_longest)
 		return UNSERVED;
+	s->frames = XDV_FRAMES_OF(s->piece + ETH_HLEN + VLAN_HLEN);
 	tap = choose_tap(skb, control);
 	if (tap >= XDV_MAX_QUEUES || !control->tap[tap])
 		return UNSERVED;
 	row = XDV_TAP_SLOT * XDV_MAX_QUEUES + tap;
 	queue = bpf_map_lookup_elem(&xdv_queues, &row);
 	if (!queue || !bpf_map_lookup_elem(&xdv_xsks, &row) ||
-	    !has_room(queue, coming(queue), s->pieces))
+	    !has_room(queue, coming(queue) * s->frames, s->pieces * s->frames))
 		return UNSERVED;
 	seq = note(control, queue, row, s);
 	if (!seq || address(skb, link_header(s), control, seq)) {
@@ -304,8 +305,7 @@ static __always_inline int serve(struct __sk_buff *skb,
 	return bpf_redirect(control->tap[tap], 0);
 }
 
-static __always_inline int divert(struct __sk_buff *skb,
-				  const struct xdv_scratch *s)
+static __always_inline int divert(struct __sk_buff *skb, struct xdv_scratch *s)
 {
 	struct xdv_stats *stats = stats_of(s->iif);
 	__u32 iif = s->iif;

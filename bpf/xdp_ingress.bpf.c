@@ -39,7 +39,8 @@ static __always_inline __u32 flow_of(struct xdp_md *ctx)
 
 	if ((void *)(eth + 1) > end)
 		return XDV_FLOW_NONE;
-	verdict = flow_verdict(eth + 1, end, eth->h_proto, end - (void *)eth);
+	verdict = flow_verdict(eth + 1, end, eth->h_proto,
+			       bpf_xdp_get_buff_len(ctx));
 	if (verdict != XDV_FLOW_DROP)
 		return verdict;
 	iface = bpf_map_lookup_elem(&xdv_ifaces, &iif);
@@ -61,7 +62,7 @@ static __always_inline bool is_fragment(struct xdp_md *ctx)
 	return piece_of(eth + 1, end, &p);
 }
 
-SEC("xdp")
+SEC("xdp.frags")
 int xdv_xdp_ingress(struct xdp_md *ctx)
 {
 	struct xdv_scratch *s = begin(ctx->ingress_ifindex, XDV_STAGE_RULES);
@@ -98,7 +99,8 @@ static __always_inline bool sound(struct xdp_md *ctx,
 	if (eth->h_proto != bpf_htons(ETH_P_IP) &&
 	    eth->h_proto != bpf_htons(ETH_P_IPV6))
 		return false;
-	return sound_ip(eth + 1, end, end - data - ETH_HLEN, s, key, fib) &&
+	return sound_ip(eth + 1, end, bpf_xdp_get_buff_len(ctx) - ETH_HLEN, s,
+			key, fib) &&
 	       type_fits(eth->h_proto, key);
 }
 
@@ -136,26 +138,26 @@ static __always_inline int give_up(struct xdv_stats *stats,
 }
 
 /* Into the socket of its queue, or UNSERVED. */
-static __always_inline int serve(struct xdp_md *ctx,
-				 const struct xdv_scratch *s,
+static __always_inline int serve(struct xdp_md *ctx, struct xdv_scratch *s,
 				 struct xdv_stats *stats,
 				 const struct xdv_iface *iface)
 {
+	__u32 row, len = bpf_xdp_get_buff_len(ctx);
 	struct xdv_queue *queue;
-	__u32 row;
 
 	if (routers_business(s))
 		return UNSERVED;
 	/* Generic mode shows what a sender left to segmentation offload. */
-	if (bpf_xdp_get_buff_len(ctx) > XDV_PACKET_MAX + ETH_HLEN)
+	if (len > iface->longest + ETH_HLEN)
 		return UNSERVED;
+	s->frames = XDV_FRAMES_OF(len);
 	if (ctx->rx_queue_index >= XDV_MAX_QUEUES)
 		return UNSERVED;
 	row = iface->slot * XDV_MAX_QUEUES + ctx->rx_queue_index;
 	queue = bpf_map_lookup_elem(&xdv_queues, &row);
 	if (!queue || !bpf_map_lookup_elem(&xdv_xsks, &row))
 		return UNSERVED;
-	if (!has_room(queue, 0, 1))
+	if (!has_room(queue, 0, s->frames))
 		return UNSERVED;
 	if (write_meta(ctx, s))
 		return UNSERVED;
@@ -164,14 +166,13 @@ static __always_inline int serve(struct xdp_md *ctx,
 	stats->redirected++;
 	/* In generic mode several CPUs run the hook for one queue. */
 	if (iface->mode == XDV_MODE_GENERIC)
-		__sync_fetch_and_add(&queue->produced, 1);
+		__sync_fetch_and_add(&queue->produced, s->frames);
 	else
-		queue->produced++;
+		queue->produced += s->frames;
 	return XDP_REDIRECT;
 }
 
-static __always_inline int divert(struct xdp_md *ctx,
-				  const struct xdv_scratch *s)
+static __always_inline int divert(struct xdp_md *ctx, struct xdv_scratch *s)
 {
 	struct xdv_stats *stats = stats_of(s->iif);
 	__u32 iif = s->iif;
@@ -198,7 +199,7 @@ static __always_inline int await(struct xdp_md *ctx, struct xdv_scratch *s)
 	return serve(ctx, s, stats, iface);
 }
 
-SEC("xdp")
+SEC("xdp.frags")
 int xdv_xdp_divert(struct xdp_md *ctx)
 {
 	struct xdv_scratch *s = scratch();

@@ -67,7 +67,7 @@ write_meta(struct xdp_md *ctx, const struct xdv_meta *from, __u16 l3_offset)
 	return 0;
 }
 
-SEC("xdp")
+SEC("xdp.frags")
 int xdv_tap(struct xdp_md *ctx)
 {
 	struct ethhdr *eth = (void *)(long)ctx->data;
@@ -77,7 +77,7 @@ int xdv_tap(struct xdp_md *ctx)
 	struct xdv_queue *queue;
 	struct xdv_stats *stats;
 	__u16 l3_offset = ETH_HLEN;
-	__u32 zero = 0;
+	__u32 zero = 0, len;
 
 	control = bpf_map_lookup_elem(&xdv_control, &zero);
 	scratch = bpf_map_lookup_elem(&xdv_scratch, &zero);
@@ -96,14 +96,16 @@ int xdv_tap(struct xdp_md *ctx)
 	if (write_meta(ctx, &note.meta, l3_offset))
 		return XDP_DROP;
 	/* Should the socket refuse it: that is whose loss it is. */
+	len = bpf_xdp_get_buff_len(ctx);
 	scratch->iif = note.meta.iif;
+	scratch->frames = XDV_FRAMES_OF(len);
 	if (bpf_redirect_map(&xdv_xsks, note.row, 0) != XDP_REDIRECT)
 		return XDP_DROP;
 	stats->seen++;
 	stats->redirected++;
 	stats->tap_out++;
-	count_hit(note.slot, bpf_xdp_get_buff_len(ctx), note.meta.timestamp);
-	queue->produced++;
+	count_hit(note.slot, len, note.meta.timestamp);
+	queue->produced += scratch->frames;
 	return XDP_REDIRECT;
 }
 

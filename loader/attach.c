@@ -14,6 +14,7 @@
 #include "dispatcher.h"
 #include "error.h"
 #include "hook.h"
+#include "multibuf.h"
 #include "netdev.h"
 #include "opts.h"
 #include "ruleset.h"
@@ -49,15 +50,21 @@ static int free_slot(const struct xdivert *s)
 	return -ENOSPC;
 }
 
-static int check_mtu(const char *ifname)
+/* In generic mode what is longer than the MTU was not cut into segments yet. */
+static int check_mtu(const char *ifname, __u32 *longest)
 {
 	int mtu = netdev_mtu(ifname);
 
+	*longest = XDV_PACKET_MAX;
 	if (mtu <= XDV_PACKET_MAX)
 		return mtu < 0 ? mtu : 0;
+	*longest = mtu;
+	if (multibuf_works())
+		return 0;
 	return error_set(-EMSGSIZE,
-			 "%s: MTU %d is more than a frame holds (%d); lower it "
-			 "with 'ip link set %s mtu %d'",
+			 "%s: MTU %d is more than a frame holds (%d), and only "
+			 "kernels from 6.6 on use several; lower it with "
+			 "'ip link set %s mtu %d'",
 			 ifname, mtu, XDV_PACKET_MAX, ifname, XDV_PACKET_MAX);
 }
 
@@ -203,7 +210,7 @@ static int prepare(struct xdivert *s, const char *ifname,
 				 ifname,
 				 iface->hook == XDV_HOOK_TC ? "tc" : "xdp");
 	rc = check_opts(ifname, opts);
-	rc = rc ? rc : check_mtu(ifname);
+	rc = rc ? rc : check_mtu(ifname, &iface->longest);
 	if (rc)
 		return rc;
 	iface->fail = opts->fail;

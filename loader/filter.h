@@ -24,8 +24,8 @@ void insns_free(struct insns *is);
 
 /* How the program that evaluates an expression sees the packet. */
 enum filter_view {
-	FILTER_XDP,	   /* all of it lies between data and data_end */
-	FILTER_SKB,	   /* more may follow behind data_end */
+	FILTER_XDP, /* more may follow behind data_end */
+	FILTER_SKB,
 	FILTER_SKB_TAGGED, /* and its VLAN tag is in the metadata */
 };
 

@@ -67,6 +67,11 @@ int split_begin(struct split *s, const uint8_t *data, uint32_t len,
 		uint32_t mtu, const struct fragments *was);
 /* How many pieces there are in all. */
 unsigned int split_count(const struct split *s);
+/* None is longer. */
+static inline uint32_t split_longest(const struct split *s)
+{
+	return s->len < s->mtu ? s->len : s->mtu;
+}
 /* Write the next piece, at most mtu bytes; its length, 0 if there is none. */
 uint32_t split_next(struct split *s, uint8_t *out);
 

@@ -36,7 +36,8 @@ static uint64_t now(void)
 static void go_on(struct xdivert_packet *p)
 {
 	/* Back in a frame many leave at once. */
-	struct xdivert_packet *framed = pool_move(p, false);
+	struct xdivert_packet *framed =
+		p->len <= XDV_PACKET_MAX ? pool_move_in(p) : NULL;
 
 	p = framed ? framed : p;
 	if (xdivert_inject_onward(p->h, p))
@@ -236,7 +237,7 @@ static struct xdivert_packet *add(struct groups_of *groups,
 
 	if (wanted_as_it_is(groups, p))
 		return p;
-	own = pool_move(p, true);
+	own = p->frame == NO_FRAME ? p : pool_move_out(p, p->len);
 	if (!own) {
 		lost(NULL, p, REASSEMBLY_EVICTED);
 		return NULL;

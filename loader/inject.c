@@ -130,7 +130,7 @@ int xdivert_injection_create(struct xdivert_injection **handle,
 	h->wake = h->epoll = h->alive = h->link = -1;
 	h->changes = h->links = h->link_changes = -1;
 	h->tell4 = h->tell6 = -1;
-	h->port.netns = h->port.tap = -1;
+	h->port = PORT_NONE;
 	pthread_mutex_init(&h->lock, NULL);
 	rc = open_handle(h);
 	if (rc) {

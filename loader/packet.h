@@ -66,11 +66,18 @@ struct xdivert_packet {
 	struct fragments *shape;      /* it was a group of fragments */
 	struct parts *parts;	      /* while it leaves in parts */
 	struct xdivert_packet *whole; /* it is a part of that one */
+	uint8_t *big; /* all of a part whose frame holds the beginning */
 	struct xdivert_metadata meta;
 	struct origin origin;
 	struct request request;
 	uint8_t quote_len;
 	uint8_t quote[ICMP_QUOTE]; /* its first bytes as it came */
 };
+
+/* All len bytes of it. */
+static inline uint8_t *packet_bytes(const struct xdivert_packet *p)
+{
+	return p->big ? p->big : p->data;
+}
 
 #endif

@@ -18,6 +18,7 @@
 #include <linux/rtnetlink.h>
 #include <linux/veth.h>
 
+#include "netdev.h"
 #include "netlink.h"
 #include "pair.h"
 
@@ -97,7 +98,7 @@ int pair_open(struct pair *pair)
 	return rc;
 }
 
-static void delete_veth(int ifindex)
+static void delete_link(int ifindex)
 {
 	char buffer[MNL_SOCKET_BUFFER_SIZE];
 	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buffer);
@@ -110,11 +111,64 @@ static void delete_veth(int ifindex)
 	netlink_request(nlh);
 }
 
+int pair_enter(const struct pair *pair)
+{
+	int home = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+
+	if (home < 0 || !setns(pair->netns, CLONE_NEWNET))
+		return home < 0 ? -errno : home;
+	close(home);
+	return -EINVAL;
+}
+
+void pair_leave(int home)
+{
+	setns(home, CLONE_NEWNET);
+	close(home);
+}
+
+/*
+ * By its far end: the near one's ifindex means nothing in this thread's
+ * namespace, which may be another one.
+ */
+static void delete_veth(const struct pair *pair)
+{
+	int home = pair_enter(pair);
+
+	if (home < 0)
+		return;
+	delete_link(if_nametoindex(PAIR_FAR));
+	pair_leave(home);
+}
+
+/* The kernel shall not talk on a device of ours. */
+static void keep_quiet(const char *ifname)
+{
+	char path[128];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/sys/net/ipv6/conf/%s/disable_ipv6",
+		 ifname);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	(void)!write(fd, "1", 1);
+	close(fd);
+}
+
+int pair_bring_up(const char *ifname, int mtu)
+{
+	int rc = netdev_set_mtu(ifname, mtu);
+
+	keep_quiet(ifname);
+	return rc ? rc : netdev_set_up(ifname);
+}
+
 void pair_close(struct pair *pair)
 {
 	/* Closing alone would do, but some time later. */
 	if (pair->ifindex > 0)
-		delete_veth(pair->ifindex);
+		delete_veth(pair);
 	if (pair->netns >= 0)
 		close(pair->netns);
 	pair->ifindex = 0;

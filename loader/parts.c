@@ -3,6 +3,7 @@
 #include <net/if.h>
 #include <sched.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "bytes.h"
@@ -201,7 +202,7 @@ static bool begin(struct xdivert_injection *h, struct xdivert_packet *p)
 		return false;
 	}
 	/* The local stack puts together what a live frame cannot hold. */
-	if (mtu > XDV_PACKET_MAX)
+	if (receive)
 		mtu = XDV_PACKET_MAX;
 	rc = start(h, p, mtu);
 	if (!rc)
@@ -216,6 +217,27 @@ static bool begin(struct xdivert_injection *h, struct xdivert_packet *p)
 
 /* ---- in between ---- */
 
+/* A live frame holds the beginning of what it cannot hold all of. */
+static bool fill_part(struct xdivert_packet *part, struct split *split)
+{
+	if (split_longest(split) <= XDV_PACKET_MAX) {
+		part->len = split_next(split, part->data);
+		return true;
+	}
+	part->big = malloc(split_longest(split));
+	if (!part->big)
+		return false;
+	part->len = split_next(split, part->big);
+	if (part->len > XDV_PACKET_MAX) {
+		memcpy(part->data, part->big, XDV_BIG_HEAD);
+		return true;
+	}
+	memcpy(part->data, part->big, part->len);
+	free(part->big);
+	part->big = NULL;
+	return true;
+}
+
 static struct xdivert_packet *make_part(struct xdivert_injection *h,
 					struct xdivert_packet *p)
 {
@@ -223,12 +245,17 @@ static struct xdivert_packet *make_part(struct xdivert_injection *h,
 
 	if (!part)
 		return NULL;
-	part->len = split_next(&p->parts->split, part->data);
+	if (!fill_part(part, &p->parts->split)) {
+		pool_return(h, part->frame);
+		return NULL;
+	}
 	part->state = PACKET_QUEUED;
 	part->whole = p;
 	part->request = p->request;
 	part->request.next = NULL;
 	part->request.flags |= XDV_DESC_PART;
+	if (part->big)
+		part->request.flags |= XDV_DESC_BIG | XDV_DESC_VIA_STACK;
 	p->parts->left--;
 	p->parts->out++;
 	return part;

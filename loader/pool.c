@@ -79,6 +79,19 @@ static void free_own(struct xdivert_packet *p)
 	free(p);
 }
 
+/* What the next one in this frame must not inherit. */
+static void strip(struct xdivert_packet *p)
+{
+	free(p->shape);
+	free(p->big);
+	p->shape = NULL;
+	p->big = NULL;
+	p->whole = NULL;
+	p->weight = 1;
+	p->fragment = false;
+	p->quote_len = 0;
+}
+
 void pool_destroy(struct xdivert_injection *h)
 {
 	uint32_t i;
@@ -86,7 +99,7 @@ void pool_destroy(struct xdivert_injection *h)
 	while (!LIST_EMPTY(&h->own_memory))
 		free_own(LIST_FIRST(&h->own_memory));
 	for (i = 0; h->packets && i < XDV_FRAMES; i++)
-		free(h->packets[i].shape);
+		strip(&h->packets[i]);
 	free(h->packets);
 	free(h->free);
 }
@@ -129,17 +142,6 @@ void pool_share_spares(struct xdivert_injection *h)
 {
 	while (h->spares)
 		h->free[h->free_count++] = h->spare[--h->spares];
-}
-
-/* What the next one in this frame must not inherit. */
-static void strip(struct xdivert_packet *p)
-{
-	free(p->shape);
-	p->shape = NULL;
-	p->whole = NULL;
-	p->weight = 1;
-	p->fragment = false;
-	p->quote_len = 0;
 }
 
 void pool_return(struct xdivert_injection *h, uint32_t frame)
@@ -288,10 +290,9 @@ struct xdivert_packet *pool_take_own(struct xdivert_injection *h, uint32_t len)
 	return p;
 }
 
-struct xdivert_packet *pool_move(struct xdivert_packet *p, bool own)
+static struct xdivert_packet *move(struct xdivert_packet *p,
+				   struct xdivert_packet *copy)
 {
-	struct xdivert_packet *copy = own ? take_own(p->h, p->len) : take(p->h);
-
 	if (!copy)
 		return NULL;
 	copy_fields(copy, p);
@@ -301,10 +302,21 @@ struct xdivert_packet *pool_move(struct xdivert_packet *p, bool own)
 	p->shape = NULL;
 	copy->weight = p->weight;
 	copy->fragment = p->fragment;
+	copy->summed = p->summed;
 	copy->diverted = p->diverted;
 	p->diverted = false;
 	xdivert_packet_free(p);
 	return copy;
+}
+
+struct xdivert_packet *pool_move_in(struct xdivert_packet *p)
+{
+	return move(p, take(p->h));
+}
+
+struct xdivert_packet *pool_move_out(struct xdivert_packet *p, uint32_t len)
+{
+	return move(p, take_own(p->h, len));
 }
 
 void xdivert_packet_free(struct xdivert_packet *p)

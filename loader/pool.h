@@ -25,9 +25,10 @@ struct xdivert_packet *pool_take_own(struct xdivert_injection *h, uint32_t len);
 /* What is in front of a packet that was received, and moves along with it. */
 #define POOL_LINK 14
 /*
- * Move a packet, with all that it is, into memory of its own or out of it
- * (then it must fit a frame). NULL: there is none, and p is as it was.
+ * Move a packet, with all that it is, into a frame or into memory of its own,
+ * where it may grow to len bytes. NULL: there is none, and p is as it was.
  */
-struct xdivert_packet *pool_move(struct xdivert_packet *p, bool own);
+struct xdivert_packet *pool_move_in(struct xdivert_packet *p);
+struct xdivert_packet *pool_move_out(struct xdivert_packet *p, uint32_t len);
 
 #endif

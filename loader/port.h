@@ -6,11 +6,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "pair.h"
+
 struct port {
 	int ifindex;
-	int tap;   /* what is written here, the program sends; -1: nothing */
-	int netns; /* of a pair's far end; it goes when this is closed */
+	int tap; /* what is written here, the program sends; -1: nothing */
+	struct pair pair;
 };
+#define PORT_NONE ((struct port){.tap = -1, .pair.netns = -1})
 
 /* -errno */
 int port_open(struct port *port);

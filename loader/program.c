@@ -302,6 +302,9 @@ static int load(const struct builder *b)
 		opts.log_size = sizeof(log);
 		opts.log_level = 1;
 	}
+	/* And the same view of frames in several buffers. */
+	if (!b->v->tc)
+		opts.prog_flags = BPF_F_XDP_HAS_FRAGS;
 	fd = bpf_prog_load(b->v->type, b->v->name, "GPL", b->is.insn,
 			   b->is.count, &opts);
 	fputs(log, stderr);

@@ -18,15 +18,18 @@
 
 #include "error.h"
 #include "live.h"
+#include "multibuf.h"
 #include "pair.h"
 #include "pool.h"
 #include "queue.h"
 #include "tap.h"
 
-#define RING	   2048
-#define QUEUES_MAX 128
+#define RING	    2048
+#define QUEUES_MAX  128
 /* What user space may be busy with while the kernel fills the rest. */
-#define SLACK	   64
+#define SLACK	    64
+/* Of one packet. */
+#define FRAMES_MOST XDV_FRAMES_OF(MULTIBUF_LONGEST + 18)
 
 struct queue {
 	struct xsk_socket *xsk;
@@ -66,6 +69,7 @@ static uint32_t share_of(const struct queues *q)
 	return share < RING ? share : RING;
 }
 
+/* Whether packets may take several frames, the first socket says for all. */
 static int open_socket(struct queues *q, struct queue *queue,
 		       const char *ifname, __u32 id, __u32 xdp_flags)
 {
@@ -73,7 +77,8 @@ static int open_socket(struct queues *q, struct queue *queue,
 		.rx_size = RING,
 		.libxdp_flags = XSK_LIBXDP_FLAGS__INHIBIT_PROG_LOAD,
 		.xdp_flags = xdp_flags,
-		.bind_flags = XDP_USE_NEED_WAKEUP,
+		.bind_flags = XDP_USE_NEED_WAKEUP |
+			      (multibuf_works() ? XDP_USE_SG : 0),
 	};
 
 	return xsk_socket__create_shared(&queue->xsk, ifname, id, q->umem,
@@ -538,22 +543,76 @@ static struct xdivert_packet *take(struct queues *q, struct queue *queue,
 	return p;
 }
 
+/* The frames of a packet from `at` on, or 0 if they are more than n. */
+static uint32_t frames_of(struct queue *queue, uint32_t at, uint32_t n)
+{
+	uint32_t i;
+
+	for (i = 0; i < n; i++)
+		if (!(xsk_ring_cons__rx_desc(&queue->rx, at + i)->options &
+		      XDP_PKT_CONTD))
+			return i + 1;
+	return 0;
+}
+
+/* Copy what does not lie in one frame, or may not stay there; the frames are
+ * free again. NULL: there is no memory, and it is dropped.
+ */
+static struct xdivert_packet *gather(struct queues *q, struct queue *queue,
+				     struct xdivert_packet *first, uint32_t at,
+				     uint32_t n)
+{
+	const struct xdp_desc *desc;
+	struct xdivert_packet *p;
+	uint32_t i, len = first->len, frame;
+
+	for (i = 1; i < n; i++)
+		len += xsk_ring_cons__rx_desc(&queue->rx, at + i)->len;
+	p = pool_move_out(first, len);
+	if (!p)
+		xdivert_packet_free(first);
+	for (i = 1; i < n; i++) {
+		desc = xsk_ring_cons__rx_desc(&queue->rx, at + i);
+		if (p) {
+			memcpy(p->data + p->len, q->h->umem + desc->addr,
+			       desc->len);
+			p->len += desc->len;
+		}
+		frame = desc->addr / XDV_FRAME_SIZE;
+		q->lent_to[frame] = 0;
+		queue->lent--;
+		pool_return(q->h, frame);
+	}
+	return p;
+}
+
 static unsigned int receive(struct queues *q, struct queue *queue,
 			    struct xdivert_packet **packets, unsigned int max)
 {
-	uint32_t at, i, n = xsk_ring_cons__peek(&queue->rx, max, &at);
+	uint32_t at, i, m, count = 0;
+	uint32_t n = xsk_ring_cons__peek(&queue->rx, max + FRAMES_MOST, &at);
+	struct xdivert_packet *p;
 
-	for (i = 0; i < n; i++)
+	for (i = 0; i < n && i < max; i++)
 		prefetch(q, xsk_ring_cons__rx_desc(&queue->rx, at + i));
-	for (i = 0; i < n; i++)
-		packets[i] = take(q, queue,
-				  xsk_ring_cons__rx_desc(&queue->rx, at + i));
-	if (n) {
-		xsk_ring_cons__release(&queue->rx, n);
-		__atomic_add_fetch(&q->s->occupancy[queue->row].consumed, n,
+	for (i = 0; i < n && count < max; i += m) {
+		m = frames_of(queue, at + i, n - i);
+		if (!m)
+			break;
+		p = take(q, queue, xsk_ring_cons__rx_desc(&queue->rx, at + i));
+		if (m > 1 || p->len > XDV_PACKET_MAX)
+			p = gather(q, queue, p, at + i, m);
+		if (p)
+			packets[count++] = p;
+	}
+	if (i < n)
+		xsk_ring_cons__cancel(&queue->rx, n - i);
+	if (i) {
+		xsk_ring_cons__release(&queue->rx, i);
+		__atomic_add_fetch(&q->s->occupancy[queue->row].consumed, i,
 				   __ATOMIC_RELEASE);
 	}
-	return n;
+	return count;
 }
 
 unsigned int queues_receive(struct queues *q, struct xdivert_packet **packets,

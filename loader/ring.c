@@ -19,6 +19,7 @@
 #include "netdev.h"
 #include "ring.h"
 #include "seen.h"
+#include "stack.h"
 #include "stats.h"
 #include "target.h"
 #include "wait.h"
@@ -212,6 +213,8 @@ static void keep(struct xdivert_injection *h, struct xdv_desc *desc, int err)
 	} else if (desc->state == XDV_DESC_ENTERING && err) {
 		/* The kernel had no memory for an sk_buff. */
 		wait_judge(h, desc, err, XDV_REASON_ENGINE);
+	} else if (desc->state == XDV_DESC_HANDED) {
+		stack_hand_over(h, desc);
 	}
 }
 
@@ -310,7 +313,7 @@ static void find_target(struct xdivert_injection *h, struct request *r)
 uint32_t ring_fill(struct xdivert_injection *h, struct xdivert_packet *chain)
 {
 	struct xdv_ring *ring = &h->skel->bss->xdv_ring;
-	uint32_t position = ring->producer, longest = 0, n = 0;
+	uint32_t position = ring->producer, longest = 0, n = 0, slot, shown;
 	struct xdivert_packet *p;
 	uint64_t time = now(), id;
 
@@ -321,9 +324,11 @@ uint32_t ring_fill(struct xdivert_injection *h, struct xdivert_packet *chain)
 	for (p = chain; p; p = p->request.next) {
 		find_target(h, &p->request);
 		seen_record(h, p, time);
-		add(h, &position, describe(h, p, time, ++id));
-		if (p->len > longest)
-			longest = p->len;
+		slot = describe(h, p, time, ++id);
+		add(h, &position, slot);
+		shown = ring_shown(&h->descs[slot]);
+		if (shown > longest)
+			longest = shown;
 	}
 	__atomic_store_n(&ring->producer, position, __ATOMIC_RELEASE);
 	return longest;

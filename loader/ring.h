@@ -13,6 +13,12 @@ uint32_t ring_fill(struct xdivert_injection *h, struct xdivert_packet *chain);
 /* Put a descriptor into it that has been there before. */
 void ring_add(struct xdivert_injection *h, uint32_t slot);
 
+/* How much of its packet a live frame needs. */
+static inline uint32_t ring_shown(const struct xdv_desc *desc)
+{
+	return desc->flags & XDV_DESC_BIG ? XDV_BIG_HEAD : desc->len;
+}
+
 /* The descriptor at a position. */
 struct xdv_desc *ring_desc(struct xdivert_injection *h, uint32_t position);
 

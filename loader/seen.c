@@ -186,9 +186,9 @@ void seen_prepare_record(struct xdivert_injection *h, struct xdivert_packet *p)
 	struct request *r = &p->request;
 
 	prefetch(r->next);
-	r->tag = tag_of(h->seen->digest, p->data, p->len);
+	r->tag = tag_of(h->seen->digest, packet_bytes(p), p->len);
 	__builtin_prefetch(entry_of(h, r->tag), 1);
-	r->digest = digest_of(r->tag, p->data, p->len);
+	r->digest = digest_of(r->tag, packet_bytes(p), p->len);
 }
 
 void seen_record(struct xdivert_injection *h, const struct xdivert_packet *p,

@@ -4,21 +4,36 @@
  * compartment that needs it, and the tracing programs that see what becomes of
  * them. Nobody pays for these who does not use them.
  */
+#include <arpa/inet.h>
 #include <errno.h>
+#include <net/if.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <bpf/libbpf.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
 #include <xdivert.h>
 
+#include "bytes.h"
 #include "compartment.h"
 #include "inject.skel.h"
+#include "multibuf.h"
 #include "netlink.h"
 #include "reason.h"
 #include "stack.h"
 #include "target.h"
+#include "wait.h"
+
+/* A pair whose far end takes what is too long for a live frame. */
+struct big {
+	struct pair pair;
+	int socket; /* -1: not open yet */
+};
 
 struct stack_port {
 	struct stack_port *next;
@@ -26,6 +41,7 @@ struct stack_port {
 	uint64_t cookie;  /* of the namespace: its number may be used again */
 	struct port port; /* of its own, or the handle's does */
 	int ifindex;
+	struct big big;
 };
 
 static struct stack_port **find(struct xdivert_injection *h,
@@ -44,6 +60,9 @@ static void remove_port(struct stack_port **at)
 
 	*at = port->next;
 	port_close(&port->port);
+	if (port->big.socket >= 0)
+		close(port->big.socket);
+	pair_close(&port->big.pair);
 	free(port);
 }
 
@@ -146,7 +165,8 @@ int stack_open(struct xdivert_injection *h, uint32_t compartment)
 	if (!port)
 		return -ENOMEM;
 	port->compartment = compartment;
-	port->port.netns = port->port.tap = -1;
+	port->port = PORT_NONE;
+	port->big.socket = port->big.pair.netns = -1;
 	port->next = h->ports;
 	h->ports = port;
 	reason_errnos(h->skel->bss->xdv_errno,
@@ -157,6 +177,98 @@ int stack_open(struct xdivert_injection *h, uint32_t compartment)
 	if (rc)
 		remove_port(&h->ports);
 	return rc;
+}
+
+/* ---- what is too long for a live frame ---- */
+
+static int open_socket(void)
+{
+	struct sockaddr_ll to = {.sll_family = AF_PACKET,
+				 .sll_ifindex = if_nametoindex(PAIR_FAR)};
+	int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return -errno;
+	if (!bind(fd, (struct sockaddr *)&to, sizeof(to)))
+		return fd;
+	close(fd);
+	return -EADDRNOTAVAIL;
+}
+
+static int open_far_end(struct big *big)
+{
+	int home = pair_enter(&big->pair), rc;
+
+	if (home < 0)
+		return home;
+	rc = pair_bring_up(PAIR_FAR, MULTIBUF_LONGEST);
+	if (!rc)
+		rc = big->socket = open_socket();
+	pair_leave(home);
+	return rc < 0 ? rc : 0;
+}
+
+static int open_big(const struct xdivert_injection *h, struct big *big)
+{
+	char name[IF_NAMESIZE];
+	int rc = pair_open(&big->pair);
+
+	if (!rc && !if_indextoname(big->pair.ifindex, name))
+		rc = -errno;
+	rc = rc ? rc : pair_bring_up(name, MULTIBUF_LONGEST);
+	rc = rc ? rc : attach_tc(h, big->pair.ifindex);
+	rc = rc ? rc : open_far_end(big);
+	if (rc)
+		pair_close(&big->pair);
+	return rc;
+}
+
+/* RFC 1624 for the word that holds TTL and protocol. */
+static void decrement_ttl(uint8_t *ip)
+{
+	uint32_t sum;
+
+	if (ip[0] >> 4 == 6) {
+		ip[7]--;
+		return;
+	}
+	sum = be16(ip + 10) + 0x100;
+	put16(ip + 10, sum + (sum >= 0xffff));
+	ip[8]--;
+}
+
+static int send_big(const struct big *big, const struct xdv_desc *desc,
+		    uint8_t *ip)
+{
+	struct xdv_stack_tag tag = {
+		.unicast = 2,
+		.slot = desc->slot,
+		.id = desc->id,
+		.protocol = htons(ip[0] >> 4 == 4 ? ETH_P_IP : ETH_P_IPV6),
+	};
+	struct iovec all[] = {
+		{.iov_base = &tag, .iov_len = sizeof(tag)},
+		{.iov_base = ip, .iov_len = desc->len},
+	};
+	struct msghdr message = {.msg_iov = all, .msg_iovlen = 2};
+
+	if (desc->flags & XDV_DESC_DECREMENT_TTL)
+		decrement_ttl(ip);
+	return sendmsg(big->socket, &message, MSG_DONTWAIT) < 0 ? -errno : 0;
+}
+
+void stack_hand_over(struct xdivert_injection *h, struct xdv_desc *desc)
+{
+	struct stack_port *port = *find(h, desc->compartment);
+	struct xdivert_packet *p = &h->packets[desc->frame];
+	int rc = port ? 0 : -EOPNOTSUPP;
+
+	if (port && port->big.socket < 0)
+		rc = open_big(h, &port->big);
+	desc->state = XDV_DESC_ENTERING;
+	rc = rc ? rc : send_big(&port->big, desc, packet_bytes(p));
+	if (rc)
+		wait_judge(h, desc, rc, XDV_REASON_ENGINE);
 }
 
 void stack_close(struct xdivert_injection *h)

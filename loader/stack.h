@@ -10,6 +10,8 @@
  */
 int stack_port(struct xdivert_injection *h, uint32_t compartment);
 int stack_open(struct xdivert_injection *h, uint32_t compartment);
+/* Send what has state HANDED, from its compartment. */
+void stack_hand_over(struct xdivert_injection *h, struct xdv_desc *desc);
 /* Its device has gone. */
 void stack_forget(struct xdivert_injection *h, uint32_t compartment);
 void stack_close(struct xdivert_injection *h);

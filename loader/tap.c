@@ -14,6 +14,7 @@
 #include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
 
+#include "multibuf.h"
 #include "netdev.h"
 #include "netlink.h"
 #include "pair.h"
@@ -26,6 +27,7 @@ struct tap {
 	struct xdp_tap *skel;
 	int link; /* of its program at the far end */
 	uint32_t index;
+	uint32_t longest; /* IP packet */
 };
 
 static uint64_t now(void)
@@ -34,21 +36,6 @@ static uint64_t now(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return t.tv_sec * 1000000000ull + t.tv_nsec;
-}
-
-/* The kernel shall not talk on a device of ours. */
-static void keep_quiet(const char *ifname)
-{
-	char path[128];
-	int fd;
-
-	snprintf(path, sizeof(path), "/proc/sys/net/ipv6/conf/%s/disable_ipv6",
-		 ifname);
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd < 0)
-		return;
-	(void)!write(fd, "1", 1);
-	close(fd);
 }
 
 /*
@@ -72,14 +59,6 @@ static void queue_up(uint32_t ifindex)
 	mnl_attr_put_strz(nlh, TCA_KIND, "pfifo");
 	mnl_attr_put(nlh, TCA_OPTIONS, sizeof(options), &options);
 	netlink_request(nlh);
-}
-
-static int bring_up(const char *ifname)
-{
-	int rc = netdev_set_mtu(ifname, XDV_PACKET_MAX);
-
-	keep_quiet(ifname);
-	return rc ? rc : netdev_set_up(ifname);
 }
 
 int tap_enter(const struct tap *tap)
@@ -137,7 +116,7 @@ static int open_far_end(struct tap *tap)
 
 	if (rc)
 		return rc;
-	rc = bring_up(PAIR_FAR);
+	rc = pair_bring_up(PAIR_FAR, tap->longest);
 	if (!rc) {
 		tap->link = bpf_link_create(
 			bpf_program__fd(tap->skel->progs.xdv_tap),
@@ -160,7 +139,7 @@ static int open_near_end(struct tap *tap)
 		return -errno;
 	queue_up(tap->pair.ifindex);
 	rc = netdev_no_tx_offloads(name);
-	return rc ? rc : bring_up(name);
+	return rc ? rc : pair_bring_up(name, tap->longest);
 }
 
 int tap_open(struct tap **result, struct xdivert *x, unsigned int share,
@@ -173,6 +152,7 @@ int tap_open(struct tap **result, struct xdivert *x, unsigned int share,
 	if (!tap)
 		return -ENOMEM;
 	tap->x = x;
+	tap->longest = multibuf_works() ? MULTIBUF_LONGEST : XDV_PACKET_MAX;
 	tap->link = tap->pair.netns = -1;
 	while (XDV_SHARE_OF(first + tap->index, shares) != share)
 		tap->index++;
@@ -185,6 +165,7 @@ int tap_open(struct tap **result, struct xdivert *x, unsigned int share,
 		tap_close(tap);
 		return rc;
 	}
+	x->shared->tap_longest = tap->longest;
 	__atomic_store_n(&x->shared->tap[tap->index], tap->pair.ifindex,
 			 __ATOMIC_RELEASE);
 	*result = tap;

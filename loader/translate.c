@@ -141,25 +141,12 @@ static void land(struct translation *t, size_t at)
 		t->out->insn[at].off = t->out->count - at - 1;
 }
 
-/* dst = the bytes at T1 of an XDP frame. */
-static void add_direct(struct translation *t, unsigned int size_code, int dst)
-{
-	unsigned int size = size_of(size_code);
-
-	add(t, INSN_MOV64_REG(T2, DATA));
-	add(t, INSN_ALU64_REG(BPF_ADD, T2, T1));
-	add(t, INSN_MOV64_REG(T3, T2));
-	add(t, INSN_ALU64_IMM(BPF_ADD, T3, size));
-	add_jump(t, INSN_JMP_REG(BPF_JGT, T3, END, 0), TO_FALSE);
-	add(t, INSN_LDX_MEM(BPF_SIZE(size_code), dst, T2, 0));
-}
-
 /*
- * The same of an sk_buff, whose end may lie beyond data_end. The slow way
- * stands first: what the verifier learns there holds on the fast way too, so
- * that it need not look at the rest twice.
+ * dst = the bytes at T1 of the packet, whose end may lie beyond data_end. The
+ * slow way stands first: what the verifier learns there holds on the fast way
+ * too, so that it need not look at the rest twice.
  */
-static void add_skb(struct translation *t, unsigned int size_code, int dst)
+static void add_fetch(struct translation *t, unsigned int size_code, int dst)
 {
 	unsigned int size = size_of(size_code);
 	int keep = dst == A ? X : A, rc = keep == A ? X : A;
@@ -175,7 +162,9 @@ static void add_skb(struct translation *t, unsigned int size_code, int dst)
 	add(t, INSN_MOV64_REG(BPF_REG_3, BPF_REG_10));
 	add(t, INSN_ALU64_IMM(BPF_ADD, BPF_REG_3, FETCHED));
 	add(t, INSN_MOV64_IMM(BPF_REG_4, size));
-	add(t, INSN_CALL(BPF_FUNC_skb_load_bytes)); /* r2 is T1 */
+	/* r2 is T1 */
+	add(t, INSN_CALL(t->view == FILTER_XDP ? BPF_FUNC_xdp_load_bytes
+					       : BPF_FUNC_skb_load_bytes));
 	if (rc != BPF_REG_0)
 		add(t, INSN_MOV64_REG(rc, BPF_REG_0));
 	add(t, INSN_LDX_MEM(BPF_DW, keep, BPF_REG_10, SAVED));
@@ -203,7 +192,7 @@ static void add_tagged(struct translation *t, unsigned int size_code, int dst)
 	done = add_ahead(t, INSN_JA(0));
 	land(t, behind);
 	add(t, INSN_ALU64_IMM(BPF_SUB, T1, TAG));
-	add_skb(t, size_code, dst);
+	add_fetch(t, size_code, dst);
 	land(t, done);
 }
 
@@ -213,15 +202,13 @@ static bool add_load(struct translation *t, unsigned int size_code, __u32 k,
 {
 	if (!add_offset(t, k, size_of(size_code), indirect))
 		return false;
-	if (t->view == FILTER_XDP)
-		add_direct(t, size_code, dst);
-	else if (t->view == FILTER_SKB)
-		add_skb(t, size_code, dst);
+	if (t->view != FILTER_SKB_TAGGED)
+		add_fetch(t, size_code, dst);
 	else if (indirect || k < AFTER_TAG)
 		add_tagged(t, size_code, dst);
 	else {
 		add(t, INSN_ALU64_IMM(BPF_SUB, T1, TAG));
-		add_skb(t, size_code, dst);
+		add_fetch(t, size_code, dst);
 	}
 	return true;
 }
@@ -235,11 +222,23 @@ static void add_packet(struct translation *t, unsigned int code, __u32 k,
 		add(t, INSN_TO_BE(A, size * 8));
 }
 
+/* Of all buffers of a frame. */
+static void add_xdp_length(struct translation *t, int reg)
+{
+	int keep = reg == A ? X : A;
+
+	add(t, INSN_STX_MEM(BPF_DW, BPF_REG_10, keep, SAVED));
+	add(t, INSN_MOV64_REG(BPF_REG_1, CTX));
+	add(t, INSN_CALL(BPF_FUNC_xdp_get_buff_len));
+	if (reg != BPF_REG_0)
+		add(t, INSN_MOV64_REG(reg, BPF_REG_0));
+	add(t, INSN_LDX_MEM(BPF_DW, keep, BPF_REG_10, SAVED));
+}
+
 static void add_length(struct translation *t, int reg)
 {
 	if (t->view == FILTER_XDP) {
-		add(t, INSN_MOV64_REG(reg, END));
-		add(t, INSN_ALU64_REG(BPF_SUB, reg, DATA));
+		add_xdp_length(t, reg);
 		return;
 	}
 	add(t, INSN_LDX_MEM(BPF_W, reg, CTX, SKB_LEN));

@@ -126,8 +126,8 @@ uint32_t wait_release(struct xdivert_injection *h, uint32_t compartment,
 			continue;
 		}
 		ring_add(h, desc->slot);
-		if (desc->len > longest)
-			longest = desc->len;
+		if (ring_shown(desc) > longest)
+			longest = ring_shown(desc);
 	}
 	h->held_count = kept;
 	if (over)

@@ -22,7 +22,7 @@
 #endif
 
 /* Changes with every struct below: two versions do not share maps. */
-#define XDV_ABI 12
+#define XDV_ABI 13
 
 #define XDV_MAX_IFACES	 64
 #define XDV_MAX_QUEUES	 64 /* receive queues of one interface */
@@ -46,14 +46,21 @@
 #define XDV_FLOWS	 65536 /* decided flows, unless said otherwise */
 
 /* A UMEM frame is one element of xdv_umem. */
-#define XDV_FRAME_SIZE 4096
-#define XDV_FRAMES     8192
+#define XDV_FRAME_SIZE	   4096
+#define XDV_FRAMES	   8192
 /* The IP header starts in the first 512 bytes of its frame ... */
-#define XDV_HEAD_MAX   512
+#define XDV_HEAD_MAX	   512
 /* ... and is followed by at most this: what a live frame holds beside its
  * Ethernet header (a page less headroom and skb_shared_info, kernel 5.18+).
  */
-#define XDV_PACKET_MAX 3328
+#define XDV_PACKET_MAX	   3328
+/* What AF_XDP writes into one frame, from the link header on; more goes into
+ * several, where the kernel can do that (6.6).
+ */
+#define XDV_FRAME_DATA	   (XDV_FRAME_SIZE - 256)
+#define XDV_FRAMES_OF(len) (((len)-1) / XDV_FRAME_DATA + 1)
+/* Longer ones do not leave as live frames; xdv_inject sees their beginning. */
+#define XDV_BIG_HEAD	   256
 
 #define XDV_INFLIGHT 1024  /* injections in flight per handle, power of two */
 #define XDV_RECENT   1024  /* completions that xdv_recent remembers */
@@ -117,11 +124,13 @@ struct xdv_iface {
 	char name[XDV_NAME_LEN];
 	__u8 mac[6]; /* what is not sent to it is not ours */
 	__u8 pad[2];
+	__u32 longest; /* XDP: IP packet that its sockets take */
+	__u32 pad2;
 };
 
 /* xdv_queues: occupancy of one receive queue. Slot * XDV_MAX_QUEUES + queue. */
 struct xdv_queue {
-	__u64 produced; /* into the socket, by XDP */
+	__u64 produced; /* into the socket, by XDP: frames */
 	__u64 lost;	/* redirect refused afterwards */
 	/* A tap's: what went into the tap, and how much of that came out of it
 	 * or was passed by what came behind.
@@ -244,8 +253,8 @@ struct xdv_control {
 	__u64 tapped;		   /* ever sent into a tap */
 	__u32 taps;		   /* of the daemon, a share of it has one */
 	__u32 tap[XDV_MAX_QUEUES]; /* its ifindex here, 0: none */
-	__u32 pad1;
-	struct xdv_stats gone; /* rows of interfaces that are no more */
+	__u32 tap_longest;	   /* IP packet that it takes */
+	struct xdv_stats gone;	   /* rows of interfaces that are no more */
 };
 
 /* A packet may be on its way to the daemon before and after its rule is in
@@ -316,6 +325,7 @@ struct xdv_scratch {
 	__u32 stage;	  /* the rules' program to come back to */
 	__u32 piece;	  /* TC: bytes of the longest segment, from IP on */
 	__u32 pieces;	  /* and how many */
+	__u32 frames;	  /* of the UMEM that it takes */
 	/* The packet's first bytes with the VLAN tag that the device took out,
 	 * for xdv_tc_stages' tagged rules.
 	 */
@@ -348,6 +358,7 @@ struct xdv_hits {
 #define XDV_DESC_COUNTED       0x8  /* as injected */
 #define XDV_DESC_VERDICT       0x10 /* user space says what became of it */
 #define XDV_DESC_PART	       0x20 /* user space counts and records the whole */
+#define XDV_DESC_BIG	       0x40 /* user space hands it to the stack */
 
 enum xdv_desc_state {
 	XDV_DESC_QUEUED,
@@ -355,6 +366,7 @@ enum xdv_desc_state {
 	XDV_DESC_PASSED,   /* counted; the run's result says whether taken */
 	XDV_DESC_TOO_BIG,  /* not sent; user space may cut it */
 	XDV_DESC_NO_ROUTE, /* failed and counted; user space says why */
+	XDV_DESC_HANDED,   /* user space hands it to the stack */
 	/* From here on the ring has done with it. */
 	XDV_DESC_HELD,	   /* user space puts it into the ring again */
 	XDV_DESC_ENTERING, /* on its way to the stack */
@@ -411,6 +423,17 @@ struct xdv_hop {
 #define XDV_STACK_MAX	   768
 #define XDV_UNRESOLVED_MAX 512
 #define XDV_HELD_MAX	   128
+
+/* In the place of a link header while a frame is on its way to xdv_neigh. */
+struct xdv_stack_tag {
+	__u8 unicast; /* and locally administered: 2 */
+	__u8 pad;
+	__u16 slot;
+	__u32 id;
+	__u32 pad2;
+	__u16 protocol; /* EtherType, network order */
+} __attribute__((packed));
+XDV_SIZE(struct xdv_stack_tag, 14);
 
 /* A frame in the stack, by its sk_buff. */
 struct xdv_tracked {

@@ -2,7 +2,6 @@
 """Packets over the MTU of the way out: cut, or answered as a router must."""
 import contextlib
 import socket
-import threading
 
 import pytest
 from scapy.layers.inet import ICMP
@@ -12,6 +11,7 @@ from scapy.packet import Raw
 
 from lab import wait_for
 from packets import IP, UDP, V4, V6, Ether, IPv6, Path, built, udp, udp6
+from transfer import transfer
 
 
 @pytest.fixture
@@ -143,30 +143,6 @@ def test_no_more_than_a_thousand_a_second(narrow):
     while answers(path, is_error, timeout=0.2):
         count += 1
     assert 50 <= count < stats["diverted"]
-
-
-def transfer(lab, address, text):
-    with lab.server.inside():
-        listener = socket.create_server(("::", 8000), family=socket.AF_INET6,
-                                        dualstack_ipv6=True)
-    with lab.client.inside():
-        out = socket.create_connection((address, 8000), timeout=20)
-    into = listener.accept()[0]
-    into.settimeout(20)
-
-    def send():
-        with contextlib.suppress(OSError):
-            out.sendall(text)
-            out.shutdown(socket.SHUT_WR)
-    sender = threading.Thread(target=send)
-    sender.start()
-    got = b""
-    while chunk := into.recv(65536):
-        got += chunk
-    sender.join()
-    for one in (out, into, listener):
-        one.close()
-    return got
 
 
 @pytest.mark.parametrize("address", ["10.0.2.2", "fd00:2::2"])

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Packets longer than a frame of the UMEM, in and out as they are."""
+import contextlib
+import os
+import random
+import socket
+
+import pytest
+from scapy.layers.inet import ICMP
+
+from lab import wait_for
+from packets import IP, UDP, V4, V6, Ether, IPv6, Path, built
+from transfer import transfer
+
+MTU = 9000
+ENDS = (("client", "c0"), ("gateway", "g0"), ("gateway", "g1"),
+        ("server", "s0"))
+
+
+@pytest.fixture
+def jumbo(lab):
+    """9000 bytes all the way."""
+    for host, ifname in ENDS:
+        getattr(lab, host).run(f"ip link set {ifname} mtu {MTU}")
+    yield lab
+    lab.close_wires()
+    lab.gateway.reset()
+    for host, ifname in ENDS:
+        getattr(lab, host).run(f"ip link set {ifname} mtu 1500")
+
+
+HOOKS = pytest.mark.parametrize("hook", [
+    ("--mode", "native"), ("--mode", "generic"), ("--hook", "tc")],
+    ids=lambda words: words[1])
+FAMILIES = pytest.mark.parametrize("family", ["IPv4", "IPv6"])
+
+
+def serve(lab, expression, *words, hook=()):
+    lab.gateway.xdivert("attach", "g0", *hook)
+    lab.gateway.rule("r", expression, *words)
+    lab.gateway.serving()
+
+
+def packet(family, text, hop=64, tos=0, **ip):
+    if family == "IPv4":
+        head = IP(**{**V4, "flags": "DF", "ttl": hop, "tos": tos, **ip})
+    else:
+        head = IPv6(**V6, hlim=hop, tc=tos)
+    return built(head / UDP(sport=4000, dport=5000) / text)
+
+
+def text_of(n, *needles):
+    """n bytes, with each needle (offset, bytes) in them."""
+    text = bytearray(random.Random(n).randbytes(n))
+    for at, needle in needles:
+        text[at:at + len(needle)] = needle
+    return bytes(text)
+
+
+def received(path, marker, timeout=5):
+    """The frames with that marker, from the gateway."""
+    return path.server.receive(lambda f: marker in f, timeout)
+
+
+@FAMILIES
+@HOOKS
+@pytest.mark.parametrize("size", [3301, 3800, 3850, 7700, 8900, 8952])
+def test_in_and_out(jumbo, family, hook, size):
+    """To the byte, with an edit at the very end: no part is lost or moved."""
+    path = Path(jumbo)
+    serve(jumbo, "udp", "--do", "set ip.dscp 10", "--do",
+          "replace needle NEEDLE", hook=hook)
+    text = text_of(size, (40, b"needle"), (size - 40, b"needle"))
+    path.send(packet(family, text))
+    frame = received(path, b"NEEDLE")
+    want = text.replace(b"needle", b"NEEDLE")
+    assert frame[14:] == bytes(packet(family, want, hop=63, tos=40))
+    stats = jumbo.gateway.settled()
+    assert stats["diverted"] == stats["completed"] == 1
+    assert stats["unserved"] == stats["queue_dropped"] == 0
+    assert [c["len"] for c in jumbo.gateway.completions()] == \
+        [len(packet(family, text))]
+
+
+@HOOKS
+def test_rules_see_all_of_it(jumbo, hook):
+    """Bytes far behind the first frame, and the length."""
+    path = Path(jumbo)
+    serve(jumbo, "udp[8000] = 0xa5 and len > 8500", "--do", "set ip.dscp 10",
+          hook=hook)
+    for mark, tos in ((0xa5, 40), (0xa6, 0)):
+        text = text_of(8900, (7992, bytes([mark])), (100, b"a-marker"))
+        path.send(packet("IPv4", text))
+        frame = received(path, b"a-marker")
+        assert Ether(frame)[IP].tos == tos
+    assert jumbo.gateway.settled()["diverted"] == 1
+
+
+@HOOKS
+def test_order_with_small_ones(jumbo, hook):
+    """One flow, every size: they leave in the order in which they came."""
+    path = Path(jumbo)
+    serve(jumbo, "udp", "--do", "set ip.dscp 10", hook=hook)
+    sizes = random.Random(7)
+    for n in range(300):
+        size = sizes.choice([20, 400, 1400, 3200, 3700, 5000, 8900])
+        path.send(packet("IPv4", b"number %05d" % n + bytes(size)))
+        if n % 30 == 29:
+            wait_for(lambda: jumbo.gateway.stats()["completed"] > n)
+    seen = []
+    while len(seen) < 300 and (frame := received(path, b"number ")):
+        at = frame.index(b"number ")
+        seen.append(int(frame[at + 7:at + 12]))
+    assert seen == list(range(300))
+    assert jumbo.gateway.settled()["failed"] == 0
+
+
+@FAMILIES
+def test_cut_to_a_small_mtu(jumbo, family):
+    """In whole, out in fragments; DF and IPv6 are told the MTU."""
+    jumbo.gateway.run("ip link set g1 mtu 1500")
+    path = Path(jumbo)
+    serve(jumbo, "udp", "--do", "set ip.dscp 10")
+    path.send(packet(family, text_of(8000)))
+    stats = wait_for(lambda: (s := jumbo.gateway.settled())["failed"] and s)
+    assert stats["failed"] == 1
+    assert [c["status"] for c in jumbo.gateway.completions()] == [-90]
+    answer = path.client.receive(
+        lambda f: (f[12:14] == b"\x08\x00" and f[23] == 1 and
+                   Ether(f)[ICMP].type == 3) or
+        (f[12:14] == b"\x86\xdd" and f[20] == 58 and f[54] == 2))
+    assert answer
+    if family == "IPv4":
+        path.send(packet(family, text_of(8000), flags=0, id=9))
+        wait_for(lambda: jumbo.gateway.settled()["completed"] == 1)
+
+
+@pytest.mark.parametrize("address", ["10.0.2.2", "fd00:2::2"])
+@HOOKS
+def test_tcp(jumbo, address, hook):
+    """Segments of 8,9xx bytes from stack to stack, every byte right."""
+    serve(jumbo, "tcp dst port 8000", "--do", "replace mouse MOUSE",
+          hook=hook)
+    with contextlib.ExitStack() as stack:
+        if hook[1] == "generic":
+            stack.enter_context(jumbo.client.without_offloads("c0"))
+        text = os.urandom(1 << 20).replace(b"mouse", b"") + \
+            b"a mouse and another mouse. " * 30000
+        got = transfer(jumbo, address, text)
+    assert got.lower() == text.lower() and got.count(b"MOUSE") > 55000
+    stats = jumbo.gateway.settled()
+    assert stats["unserved"] == 0
+    assert max(c["len"] for c in jumbo.gateway.completions()) == MTU
+
+
+def test_next_hop_that_is_resolved_first(jumbo):
+    jumbo.gateway.run("ip neigh del 10.0.2.2 dev g1")
+    path = Path(jumbo)
+    serve(jumbo, "udp", "--do", "replace needle NEEDLE")
+    path.send(packet("IPv4", text_of(8900, (5000, b"needle"))))
+    assert received(path, b"NEEDLE")
+    assert jumbo.gateway.settled()["completed"] == 1
+    assert [c["engine"] for c in jumbo.gateway.completions()] == ["neigh"]
+    jumbo.gateway.run("ip neigh replace 10.0.2.2 lladdr "
+                      f"{jumbo.server.mac('s0')} dev g1 nud permanent")
+
+
+def test_as_an_older_kernel(jumbo, monkeypatch):
+    """A clear error, and with a smaller MTU all is as ever."""
+    monkeypatch.setenv("XDIVERT_NO_MULTIBUF", "1")
+    for hook in ("xdp", "tc"):
+        done = jumbo.gateway.xdivert("attach", "g0", "--hook", hook,
+                                     check=False)
+        assert done.returncode == 1 and done.stderr.count("\n") == 1
+        assert "MTU 9000" in done.stderr and "6.6" in done.stderr
+    jumbo.gateway.run("ip link set g0 mtu 3328")
+    path = Path(jumbo)
+    serve(jumbo, "udp", "--do", "set ip.dscp 10")
+    path.send(packet("IPv4", text_of(3300, (9, b"a-marker"))))
+    assert Ether(received(path, b"a-marker"))[IP].tos == 40
+
+
+def test_to_this_host(jumbo):
+    """Edited and delivered; what is too long for a frame in fragments."""
+    path = Path(jumbo)
+    serve(jumbo, "udp", "--layer", "receive", "--do", "replace needle NEEDLE")
+    with jumbo.gateway.inside():
+        server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        server.bind(("10.0.1.1", 5000))
+        server.settimeout(5)
+    text = text_of(8900, (5000, b"needle"))
+    path.send(packet("IPv4", text, dst="10.0.1.1"))
+    assert server.recv(65535) == text.replace(b"needle", b"NEEDLE")
+    server.close()
+
+
+def test_inject(jumbo):
+    """From the command line, DF."""
+    jumbo.gateway.xdivert("attach", "g0")
+    path = Path(jumbo)
+    whole = packet("IPv4", text_of(8900, (9, b"a-marker")))
+    jumbo.gateway.xdivert("inject", "--oif", "g1", "--hex",
+                          bytes(whole).hex())
+    assert received(path, b"a-marker")[14:] == bytes(whole)
