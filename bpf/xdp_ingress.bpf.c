@@ -62,7 +62,7 @@ static __always_inline bool is_fragment(struct xdp_md *ctx)
 	return piece_of(eth + 1, end, &p);
 }
 
-SEC("xdp.frags")
+SEC("xdp")
 int xdv_xdp_ingress(struct xdp_md *ctx)
 {
 	struct xdv_scratch *s = begin(ctx->ingress_ifindex, XDV_STAGE_RULES);
@@ -199,7 +199,7 @@ static __always_inline int await(struct xdp_md *ctx, struct xdv_scratch *s)
 	return serve(ctx, s, stats, iface);
 }
 
-SEC("xdp.frags")
+SEC("xdp")
 int xdv_xdp_divert(struct xdp_md *ctx)
 {
 	struct xdv_scratch *s = scratch();

@@ -67,7 +67,7 @@ write_meta(struct xdp_md *ctx, const struct xdv_meta *from, __u16 l3_offset)
 	return 0;
 }
 
-SEC("xdp.frags")
+SEC("xdp")
 int xdv_tap(struct xdp_md *ctx)
 {
 	struct ethhdr *eth = (void *)(long)ctx->data;

@@ -86,6 +86,12 @@ static int explain(int code, const char *ifname, __u32 hook)
 				 "%s: the driver refuses XDP in this mode; try "
 				 "--mode generic",
 				 ifname);
+	case -ERANGE:
+		return error_set(code,
+				 "%s: the driver refuses XDP with this MTU, or "
+				 "with that of its peer; lower it, or try "
+				 "--hook tc",
+				 ifname);
 	}
 	return error_set(code, "%s: cannot attach XDP: %s", ifname,
 			 strerror(-code));

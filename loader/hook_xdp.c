@@ -8,6 +8,7 @@
 
 #include "dispatcher.h"
 #include "hook.h"
+#include "multibuf.h"
 #include "xdp_ingress.skel.h"
 
 #define ENTRY "xdv_xdp_ingress"
@@ -20,6 +21,7 @@ static struct xdp_ingress *open_entry(const struct xdivert *s)
 		return NULL;
 	bpf_program__set_autoload(skel->progs.xdv_xdp_divert, false);
 	bpf_program__set_expected_attach_type(skel->progs.xdv_xdp_ingress, 0);
+	multibuf_program(skel->progs.xdv_xdp_ingress);
 	if (state_share_maps(s, skel->obj)) {
 		xdp_ingress__destroy(skel);
 		return NULL;

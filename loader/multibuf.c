@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include <bpf/btf.h>
+#include <bpf/libbpf.h>
 
 #include "multibuf.h"
 
@@ -24,16 +25,34 @@ static bool has_member(const struct btf *btf, const char *type,
 	return false;
 }
 
+static bool kernel_can(void)
+{
+	struct btf *btf = btf__load_vmlinux_btf();
+	bool can = btf && has_member(btf, "xdp_sock", "sg");
+
+	btf__free(btf);
+	return can;
+}
+
 bool multibuf_works(void)
 {
-	struct btf *btf;
-	bool works;
+	static int can = -1;
 
 	/* As an older kernel, for tests. */
 	if (getenv("XDIVERT_NO_MULTIBUF"))
 		return false;
-	btf = btf__load_vmlinux_btf();
-	works = btf && has_member(btf, "xdp_sock", "sg");
-	btf__free(btf);
-	return works;
+	if (__atomic_load_n(&can, __ATOMIC_RELAXED) < 0)
+		__atomic_store_n(&can, kernel_can(), __ATOMIC_RELAXED);
+	return can;
+}
+
+unsigned int multibuf_flags(void)
+{
+	return multibuf_works() ? BPF_F_XDP_HAS_FRAGS : 0;
+}
+
+void multibuf_program(struct bpf_program *prog)
+{
+	bpf_program__set_flags(prog,
+			       bpf_program__flags(prog) | multibuf_flags());
 }

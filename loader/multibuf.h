@@ -14,7 +14,14 @@
 /* The longest IP packet that a socket takes with them. */
 #define MULTIBUF_LONGEST 65535
 
+struct bpf_program;
+
 /* Does AF_XDP write a packet into several frames? Since kernel 6.6. */
 bool multibuf_works(void);
+/* What multibuf_program() gives to a hook's programs: all or none of those that
+ * tail calls join may have it.
+ */
+unsigned int multibuf_flags(void);
+void multibuf_program(struct bpf_program *prog);
 
 #endif

@@ -17,6 +17,7 @@
 
 #include "error.h"
 #include "insn.h"
+#include "multibuf.h"
 #include "program.h"
 #include "set.h"
 
@@ -304,7 +305,7 @@ static int load(const struct builder *b)
 	}
 	/* And the same view of frames in several buffers. */
 	if (!b->v->tc)
-		opts.prog_flags = BPF_F_XDP_HAS_FRAGS;
+		opts.prog_flags = multibuf_flags();
 	fd = bpf_prog_load(b->v->type, b->v->name, "GPL", b->is.insn,
 			   b->is.count, &opts);
 	fputs(log, stderr);

@@ -24,6 +24,7 @@
 #include "attach.h"
 #include "compartment.h"
 #include "error.h"
+#include "multibuf.h"
 #include "opts.h"
 #include "state.h"
 #include "stats.h"
@@ -259,6 +260,7 @@ static int create(struct xdivert *s)
 	 * a program in libxdp's dispatcher is none.
 	 */
 	bpf_program__set_expected_attach_type(skel->progs.xdv_xdp_divert, 0);
+	multibuf_program(skel->progs.xdv_xdp_divert);
 	err = xdp_ingress__load(skel);
 	if (err)
 		goto out;

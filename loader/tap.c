@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include <errno.h>
-#include <fcntl.h>
 #include <net/if.h>
 #include <sched.h>
 #include <stdio.h>
@@ -78,6 +77,7 @@ static int load(struct tap *tap)
 	tap->skel = xdp_tap__open();
 	if (!tap->skel)
 		return -errno;
+	multibuf_program(tap->skel->progs.xdv_tap);
 	rc = state_share_maps(tap->x, tap->skel->obj);
 	return rc ? rc : xdp_tap__load(tap->skel);
 }

@@ -7,7 +7,7 @@
 #include <bpf/bpf.h>
 
 #include "hook_lab.h"
-#include "../../loader/multibuf.h"
+#include "multibuf.h"
 #include "queue.h"
 
 /* Every one of them is matched by the rule's expression (which is empty): what

@@ -15,6 +15,7 @@
 
 #include "filter.h"
 #include "insn.h"
+#include "multibuf.h"
 #include "ruleset.h"
 #include "state.h"
 #include "traffic.h"
@@ -56,6 +57,8 @@ static int load_stub(enum bpf_prog_type type)
 				    offsetof(struct xdv_scratch, position)));
 	insns_add(&is, INSN_ALU64_IMM(BPF_ADD, BPF_REG_0, FOUND));
 	insns_add(&is, INSN_EXIT());
+	if (type == BPF_PROG_TYPE_XDP)
+		opts.prog_flags = multibuf_flags();
 	fd = bpf_prog_load(type, "stub", "GPL", is.insn, is.count, &opts);
 	assert_true(fd >= 0);
 	insns_free(&is);

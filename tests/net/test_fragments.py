@@ -69,7 +69,7 @@ def arrivals(path, count, timeout=5):
 
 
 def serve(lab, expression, *words, fail="open",
-          run=("--reassembly-timeout", "3")):
+          run=("--reassembly-timeout", "8")):
     lab.gateway.xdivert("attach", "g0", "--fail", fail)
     lab.gateway.rule("r", expression, *words)
     return lab.gateway.serving(*run)
@@ -227,7 +227,7 @@ def test_ping_60000_bytes(lab, address, hook):
 def test_what_never_becomes_whole(lab, path, make, fail):
     """After its time the interface's --fail says what becomes of it."""
     serve(lab, "udp dst port 5000", "--do", "drop", fail=fail,
-          run=("--reassembly-timeout", "1"))
+          run=("--reassembly-timeout", "3"))
     sent = pieces(make(text_of(4000)), 1000)[:-1]
     for piece in sent:
         path.send(piece)

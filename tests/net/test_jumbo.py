@@ -174,6 +174,9 @@ def test_as_an_older_kernel(jumbo, monkeypatch):
         assert done.returncode == 1 and done.stderr.count("\n") == 1
         assert "MTU 9000" in done.stderr and "6.6" in done.stderr
     jumbo.gateway.run("ip link set g0 mtu 3328")
+    done = jumbo.gateway.xdivert("attach", "g0", check=False)
+    assert done.returncode == 1 and "that of its peer" in done.stderr
+    jumbo.client.run("ip link set c0 mtu 3328")
     path = Path(jumbo)
     serve(jumbo, "udp", "--do", "set ip.dscp 10")
     path.send(packet("IPv4", text_of(3300, (9, b"a-marker"))))
