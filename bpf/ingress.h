@@ -114,7 +114,7 @@ static __always_inline bool martian6(const __u32 *source)
 
 /* A sound IP header at l3, of a packet of which len bytes are there. */
 static __always_inline bool sound_ip(void *l3, void *end, __u32 len,
-				     struct xdv_scratch *s,
+				     struct xdv_scratch *s, bool group,
 				     struct route_key *key,
 				     struct bpf_fib_lookup *fib)
 {
@@ -127,6 +127,9 @@ static __always_inline bool sound_ip(void *l3, void *end, __u32 len,
 	if (options == OPTIONS_BAD)
 		return false;
 	s->router = options == OPTIONS_ROUTER;
+	/* Who has no address yet asks everybody. */
+	if (group)
+		return key->family == AF_INET6 || ipv4_sum_good(l3, end);
 	if (key->family == AF_INET6)
 		return !martian6(fib->ipv6_src);
 	return ipv4_sum_good(l3, end) && !martian(fib->ipv4_src);

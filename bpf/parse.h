@@ -20,6 +20,12 @@ static __always_inline bool same_mac(const __u8 *a, const __u8 *b)
 	       *(__u16 *)(a + 4) == *(__u16 *)(b + 4);
 }
 
+/* Multicast, broadcast. */
+static __always_inline bool group_mac(const __u8 *mac)
+{
+	return mac[0] & 1;
+}
+
 struct route_key {
 	__u8 family;
 	__u8 ttl;

@@ -8,13 +8,15 @@
 #include "flow.h"
 #include "ingress.h"
 
-#define TC_ACT_UNSPEC (-1)
-#define TC_ACT_SHOT   2
-#define PACKET_HOST   0
-#define VLAN_VID_MASK 0xfff
-#define VLAN_HLEN     4
+#define TC_ACT_UNSPEC	 (-1)
+#define TC_ACT_SHOT	 2
+#define PACKET_HOST	 0
+#define PACKET_BROADCAST 1
+#define PACKET_MULTICAST 2
+#define VLAN_VID_MASK	 0xfff
+#define VLAN_HLEN	 4
 /* IPv4 with options, or IPv6 with hop-by-hop options and what follows. */
-#define IP_HEADER_MAX 128
+#define IP_HEADER_MAX	 128
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
@@ -157,26 +159,25 @@ static __always_inline void cut(struct __sk_buff *skb, __u32 link,
 		p->count = skb->gso_segs;
 }
 
-/* One whole sound IP packet for this interface. A tagged one is another
- * interface's, but for VLAN 0.
+/* One whole sound IP packet for this interface, or for many. A tagged one is
+ * another interface's, but for VLAN 0.
  */
-static __always_inline bool sound(struct __sk_buff *skb, __u32 link,
-				  struct xdv_scratch *s, struct route_key *key,
-				  struct bpf_fib_lookup *fib,
-				  struct pieces *pieces)
+static __always_inline bool
+sound(struct __sk_buff *skb, __u32 link, struct xdv_scratch *s, bool group,
+      struct route_key *key, struct bpf_fib_lookup *fib, struct pieces *pieces)
 {
 	struct ethhdr *eth;
 	void *data, *end;
 	__u32 header;
 
-	if (skb->pkt_type != PACKET_HOST ||
+	if ((skb->pkt_type != PACKET_HOST && !group) ||
 	    (skb->vlan_present && skb->vlan_tci & VLAN_VID_MASK))
 		return false;
 	if (pull(skb, link + IP_HEADER_MAX))
 		return false;
 	data = (void *)(long)skb->data;
 	end = (void *)(long)skb->data_end;
-	if (!sound_ip(data + link, end, skb->len - link, s, key, fib))
+	if (!sound_ip(data + link, end, skb->len - link, s, group, key, fib))
 		return false;
 	eth = data;
 	if (link && ((void *)(eth + 1) > end || !type_fits(eth->h_proto, key)))
@@ -197,11 +198,15 @@ static __always_inline __u32 layer(struct __sk_buff *skb, struct xdv_scratch *s)
 	struct bpf_fib_lookup fib = {};
 	struct route_key key = {};
 	struct pieces pieces = {};
+	bool group = skb->pkt_type == PACKET_BROADCAST ||
+		     skb->pkt_type == PACKET_MULTICAST;
 
-	if (!sound(skb, link_header(s), s, &key, &fib, &pieces))
+	if (!sound(skb, link_header(s), s, group, &key, &fib, &pieces))
 		return XDV_LAYER_NONE;
 	s->piece = pieces.len;
 	s->pieces = pieces.count;
+	if (group)
+		return XDV_LAYER_GROUP;
 	return layer_of(skb, s, &key, &fib, skb->mark);
 }
 

@@ -82,25 +82,27 @@ int xdv_xdp_ingress(struct xdp_md *ctx)
 	return XDP_PASS;
 }
 
-/* An Ethernet frame with one whole sound IP packet for this interface: frames
- * for somebody else, broadcast and multicast are the kernel's.
+/* An Ethernet frame with one whole sound IP packet for this interface, or for
+ * many: frames for somebody else are the kernel's.
  */
-static __always_inline bool sound(struct xdp_md *ctx,
-				  const struct xdv_iface *iface,
-				  struct xdv_scratch *s, struct route_key *key,
-				  struct bpf_fib_lookup *fib)
+static __always_inline bool
+sound(struct xdp_md *ctx, const struct xdv_iface *iface, struct xdv_scratch *s,
+      bool *group, struct route_key *key, struct bpf_fib_lookup *fib)
 {
 	void *data = (void *)(long)ctx->data;
 	void *end = (void *)(long)ctx->data_end;
 	struct ethhdr *eth = data;
 
-	if ((void *)(eth + 1) > end || !same_mac(eth->h_dest, iface->mac))
+	if ((void *)(eth + 1) > end)
+		return false;
+	*group = group_mac(eth->h_dest);
+	if (!*group && !same_mac(eth->h_dest, iface->mac))
 		return false;
 	if (eth->h_proto != bpf_htons(ETH_P_IP) &&
 	    eth->h_proto != bpf_htons(ETH_P_IPV6))
 		return false;
 	return sound_ip(eth + 1, end, bpf_xdp_get_buff_len(ctx) - ETH_HLEN, s,
-			key, fib) &&
+			*group, key, fib) &&
 	       type_fits(eth->h_proto, key);
 }
 
@@ -110,10 +112,13 @@ static __always_inline __u32 layer(struct xdp_md *ctx, struct xdv_scratch *s)
 	struct route_key key = {};
 	struct xdv_iface *iface;
 	__u32 iif = s->iif;
+	bool group = false;
 
 	iface = bpf_map_lookup_elem(&xdv_ifaces, &iif);
-	if (!iface || !sound(ctx, iface, s, &key, &fib))
+	if (!iface || !sound(ctx, iface, s, &group, &key, &fib))
 		return XDV_LAYER_NONE;
+	if (group)
+		return XDV_LAYER_GROUP;
 	return layer_of(ctx, s, &key, &fib, 0);
 }
 

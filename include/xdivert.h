@@ -281,7 +281,10 @@ XDIVERT_API int xdivert_completions(struct xdivert *x, uint64_t *seen,
 XDIVERT_API int xdivert_targets(struct xdivert *x, struct xdv_target *list,
 				int n);
 
-/* What people call a status, a reason and an engine of a completion. */
+/* What people call a layer of a rule, and a status, a reason and an engine of a
+ * completion.
+ */
+XDIVERT_API const char *xdivert_layer_name(unsigned int layer);
 XDIVERT_API const char *xdivert_status_text(int status);
 XDIVERT_API const char *xdivert_reason_name(unsigned int reason);
 XDIVERT_API const char *xdivert_engine_name(unsigned int engine);

@@ -60,9 +60,7 @@ static cJSON *rule_json(const struct xdv_rule *r, const struct xdv_hits *hits)
 	cJSON_AddStringToObject(o, "name", r->name);
 	cJSON_AddNumberToObject(o, "id", r->id);
 	cJSON_AddNumberToObject(o, "priority", r->priority);
-	cJSON_AddStringToObject(o, "layer",
-				r->layer == XDV_LAYER_RECEIVE ? "receive"
-							      : "forward");
+	cJSON_AddStringToObject(o, "layer", xdivert_layer_name(r->layer));
 	cJSON_AddStringToObject(o, "filter", r->filter);
 	cJSON_AddStringToObject(o, "iif", r->iif);
 	cJSON_AddStringToObject(o, "oif", r->oif);

@@ -20,14 +20,18 @@ struct test {
 
 static int set_layer(struct test *t, const char *word)
 {
-	if (!strcmp(word, "receive"))
-		t->where.layer = XDV_LAYER_RECEIVE;
-	else if (strcmp(word, "forward"))
-		return fail(EXIT_USAGE,
-			    "rule test: expected forward or receive after "
-			    "--layer, not '%s'",
-			    word);
-	return 0;
+	unsigned int layer;
+
+	for (layer = XDV_LAYER_FORWARD; layer < XDV_LAYERS; layer++) {
+		if (strcmp(word, xdivert_layer_name(layer)))
+			continue;
+		t->where.layer = layer;
+		return 0;
+	}
+	return fail(EXIT_USAGE,
+		    "rule test: expected forward or receive or group after "
+		    "--layer, not '%s'",
+		    word);
 }
 
 static int parse(int argc, char **argv, struct test *t)

@@ -135,6 +135,14 @@ const char *xdivert_reason_name(unsigned int reason)
 	return name ? name : "?";
 }
 
+const char *xdivert_layer_name(unsigned int layer)
+{
+	static const char *const names[] = {"none", "forward", "receive",
+					    "group"};
+
+	return layer < XDV_LAYERS ? names[layer] : "unknown";
+}
+
 const char *xdivert_engine_name(unsigned int engine)
 {
 	static const char *const names[] = {"none", "live", "port", "neigh"};

@@ -92,7 +92,7 @@ static int inject(struct daemon *d, struct xdivert_packet *p,
 		return xdivert_inject_forward_async(d->h, 0, 0, family, 0, to,
 						    p, completed, d);
 	}
-	if (m->layer == XDV_LAYER_RECEIVE)
+	if (m->layer != XDV_LAYER_FORWARD)
 		return xdivert_inject_receive_async(d->h, 0, 0, family, 0,
 						    m->iif, p, completed, d);
 	return xdivert_inject_forward_async(d->h, 0, 0, family, 0, m->oif, p,

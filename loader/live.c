@@ -21,6 +21,7 @@
 
 #include "compartment.h"
 #include "error.h"
+#include "group.h"
 #include "inject.skel.h"
 #include "live.h"
 #include "netdev.h"
@@ -240,18 +241,24 @@ static void run_judged(struct xdivert_injection *h)
 	}
 }
 
-/* Frames into the receive path need the interface's own address. */
+/* Frames into the receive path need the interface's own address, or a group's.
+ */
 static int address(struct xdivert_injection *h, uint32_t ifindex)
 {
 	struct xdv_ring *ring = &h->skel->bss->xdv_ring;
+	struct xdv_desc *desc;
 	uint32_t position;
 	uint8_t mac[6];
 	int rc = netdev_mac(ifindex, mac);
 
 	if (rc)
 		return rc;
-	for (position = ring->consumer; position != ring->producer; position++)
-		memcpy(ring_desc(h, position)->mac, mac, sizeof(mac));
+	for (position = ring->consumer; position != ring->producer;
+	     position++) {
+		desc = ring_desc(h, position);
+		if (!group_mac_of(&h->packets[desc->frame], desc->mac))
+			memcpy(desc->mac, mac, sizeof(mac));
+	}
 	return 0;
 }
 

@@ -26,7 +26,7 @@ static const struct command {
 	/* Asks for privileges where it needs them. */
 	{"rule", cmd_rule, false,
 	 "add NAME --filter EXPR [--iif IFACE] [--oif IFACE] [--priority N]\n"
-	 "                       [--layer forward|receive] [--fragment "
+	 "                       [--layer forward|receive|group] [--fragment "
 	 "yes|no|whole]\n"
 	 "                       [--src-set FILE] [--dst-set FILE] [--to "
 	 "IFACE]\n"
@@ -35,7 +35,7 @@ static const struct command {
 	 "del NAME | flush | reload\n"
 	 "       xdivert rule test --pcap FILE [--rules FILE] [--iif IFACE] "
 	 "[--oif IFACE]\n"
-	 "                       [--layer forward|receive] [--json]"},
+	 "                       [--layer forward|receive|group] [--json]"},
 	{"apply", cmd_apply, true, "FILE"},
 	{"flow", cmd_flow, true, "list [--json] | flush | limit N"},
 	{"run", cmd_run, true,

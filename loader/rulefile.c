@@ -98,14 +98,16 @@ static int set_priority(struct xdv_rule *rule, const struct option *o,
 static int set_layer(struct xdv_rule *rule, const struct option *o,
 		     const char *value)
 {
-	if (!strcmp(value, "forward"))
-		rule->layer = XDV_LAYER_FORWARD;
-	else if (!strcmp(value, "receive"))
-		rule->layer = XDV_LAYER_RECEIVE;
-	else
-		return error_set(-EINVAL, "expected %s after %s, not '%s'",
-				 o->wants, o->name, value);
-	return 0;
+	unsigned int layer;
+
+	for (layer = XDV_LAYER_FORWARD; layer < XDV_LAYERS; layer++) {
+		if (strcmp(value, xdivert_layer_name(layer)))
+			continue;
+		rule->layer = layer;
+		return 0;
+	}
+	return error_set(-EINVAL, "expected %s after %s, not '%s'", o->wants,
+			 o->name, value);
 }
 
 static int set_fragment(struct xdv_rule *rule, const struct option *o,
@@ -190,7 +192,7 @@ static const struct option options[] = {
 	{"--do", "a callout and its arguments as one word", add_action,
 	 check_action, 0, 0},
 	{"--priority", "a number", set_priority, NULL, 0, 0},
-	{"--layer", "forward or receive", set_layer, NULL, 0, 0},
+	{"--layer", "forward or receive or group", set_layer, NULL, 0, 0},
 	{"--fragment", "yes or no or whole", set_fragment, NULL, 0, 0},
 	{"--src-set", "a file of prefixes", copy_path, check_set,
 	 FIELD(src_set)},
@@ -332,7 +334,7 @@ static int parse(const struct source *s, const struct word *word, int n,
 	}
 	if (s->checked && rule_check_name(rule->name))
 		return located(s, word, n, 0);
-	if (rule->via_stack && rule->layer == XDV_LAYER_RECEIVE) {
+	if (rule->via_stack && rule->layer != XDV_LAYER_FORWARD) {
 		error_set(-EINVAL, "expected --layer forward with --via-stack");
 		return located(s, word, n, n);
 	}
@@ -478,8 +480,9 @@ int xdivert_rule_format(const struct xdv_rule *rule, char *text, size_t size)
 	if (!*rule->filter)
 		n += snprintf(LEFT, " --filter ''");
 	n += print_text(LEFT, "--filter", rule->filter);
-	if (rule->layer == XDV_LAYER_RECEIVE)
-		n += snprintf(LEFT, " --layer receive");
+	if (rule->layer > XDV_LAYER_FORWARD)
+		n += snprintf(LEFT, " --layer %s",
+			      xdivert_layer_name(rule->layer));
 	if (rule->fragment)
 		n += snprintf(LEFT, " --fragment %s",
 			      rule->fragment == XDV_FRAGMENT_ONLY   ? "yes"

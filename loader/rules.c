@@ -160,7 +160,7 @@ static int check_fields(const struct xdv_rule *r)
 	    !ends(r->filter, sizeof(r->filter)) ||
 	    !ends(r->actions, sizeof(r->actions)))
 		return error_set(-EINVAL, "a rule's text does not end");
-	if (r->layer > XDV_LAYER_RECEIVE)
+	if (r->layer >= XDV_LAYERS)
 		return error_set(-EINVAL, "a rule has no layer %u", r->layer);
 	return 0;
 }

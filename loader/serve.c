@@ -287,7 +287,7 @@ int xdivert_inject_onward(struct xdivert_injection *h,
 {
 	int family = packet->data[0] >> 4 == 6 ? AF_INET6 : AF_INET;
 
-	if (packet->meta.layer == XDV_LAYER_RECEIVE)
+	if (packet->meta.layer != XDV_LAYER_FORWARD)
 		return xdivert_inject_receive_async(h, 0, 0, family, 0,
 						    packet->meta.iif, packet,
 						    NULL, NULL);

@@ -81,6 +81,8 @@ enum xdv_layer {
 	XDV_LAYER_NONE,
 	XDV_LAYER_FORWARD, /* packets that the FIB forwards */
 	XDV_LAYER_RECEIVE, /* packets for this host */
+	XDV_LAYER_GROUP,   /* frames to many: multicast and broadcast */
+	XDV_LAYERS,
 };
 
 /* What a rule matches of datagrams that come in fragments. */
