@@ -2,7 +2,8 @@
 /*
  * A compartment's id is its namespace's inode number. Nothing here keeps a
  * namespace alive: it is looked up anew each time, so one that was deleted is
- * gone for us too.
+ * gone for us too. Its number may be another's by then; when that one was born
+ * tells them apart.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -23,6 +24,8 @@
 #include "error.h"
 
 #define NAMES "/run/netns"
+
+#define INIT "/proc/1/ns/net"
 
 /* The namespace of that file, or -1: one that was deleted leaves a plain file.
  */
@@ -77,7 +80,7 @@ static int open_by_id(uint32_t wanted)
 		closedir(dir);
 	if (fd >= 0)
 		return fd;
-	fd = open_namespace("/proc/1/ns/net", &id);
+	fd = open_namespace(INIT, &id);
 	if (fd >= 0 && id == wanted)
 		return fd;
 	if (fd >= 0)
@@ -129,16 +132,33 @@ int compartment_cookie(uint64_t *cookie)
 	return rc;
 }
 
-bool compartment_exists(uint32_t id)
+/* That of init's never ends, and the kernel may make its inode anew. */
+static uint64_t born(int fd)
+{
+	struct stat st, init;
+
+	if (fstat(fd, &st) || (!stat(INIT, &init) && init.st_ino == st.st_ino))
+		return 0;
+	return st.st_ctim.tv_sec * 1000000000ull + st.st_ctim.tv_nsec;
+}
+
+int compartment_born(uint32_t id, uint64_t *time)
 {
 	int fd = open_by_id(id);
 
-	if (fd >= 0)
-		close(fd);
-	return fd >= 0;
+	if (fd < 0)
+		return fd;
+	*time = born(fd);
+	close(fd);
+	return 0;
 }
 
-int compartment_switch(uint32_t id)
+int compartment_switch(uint32_t id, uint64_t time)
 {
-	return enter(open_by_id(id));
+	int fd = open_by_id(id);
+
+	if (fd < 0 || born(fd) == time)
+		return enter(fd);
+	close(fd);
+	return error_set(-ENOTCONN, "compartment %u has gone", id);
 }

@@ -3,14 +3,13 @@
 #ifndef XDIVERT_COMPARTMENT_H
 #define XDIVERT_COMPARTMENT_H
 
-#include <stdbool.h>
 #include <stdint.h>
 
-/* Is there a namespace of that id now? */
-bool compartment_exists(uint32_t id);
+/* When the namespace of that id was made. -ENOTCONN: there is none now. */
+int compartment_born(uint32_t id, uint64_t *time);
 /* The cookie of this thread's namespace: no two ever have the same. */
 int compartment_cookie(uint64_t *cookie);
-/* Move this thread into it. -ENOTCONN: it has gone. */
-int compartment_switch(uint32_t id);
+/* Move this thread into the one that was made then. -ENOTCONN: it has gone. */
+int compartment_switch(uint32_t id, uint64_t time);
 
 #endif

@@ -12,6 +12,7 @@
 
 #include "compartment.h"
 #include "error.h"
+#include "home.h"
 #include "inject.h"
 #include "live.h"
 #include "parts.h"
@@ -70,7 +71,7 @@ static void leave(struct xdivert_injection *h)
 	state_unlock(h->x);
 }
 
-static void free_handle(struct xdivert_injection *h)
+static void close_handle(struct xdivert_injection *h)
 {
 	live_destroy(h);
 	tell_close(h);
@@ -81,7 +82,6 @@ static void free_handle(struct xdivert_injection *h)
 		close(h->epoll);
 	leave(h);
 	pthread_mutex_destroy(&h->lock);
-	free(h);
 }
 
 /* Be counted among those who have handles here. */
@@ -131,10 +131,12 @@ int xdivert_injection_create(struct xdivert_injection **handle,
 	h->changes = h->links = h->link_changes = -1;
 	h->tell4 = h->tell6 = -1;
 	h->port = PORT_NONE;
+	h->elsewhere = -1;
 	pthread_mutex_init(&h->lock, NULL);
 	rc = open_handle(h);
 	if (rc) {
-		free_handle(h);
+		close_handle(h);
+		free(h);
 		return rc;
 	}
 	*handle = h;
@@ -238,14 +240,13 @@ static int initiate(struct xdivert_injection *h, uint32_t kind,
 
 	if (rc)
 		return rc;
-	if (request->compartment && request->compartment != h->x->id &&
-	    !compartment_exists(request->compartment))
-		return -ENOTCONN;
 	p->request = *request;
 	p->request.submitted = inject_now(h);
 	if (p->request.compartment == h->x->id)
 		p->request.compartment = XDIVERT_COMPARTMENT_UNSPECIFIED;
-	return enqueue(h, p);
+	if (p->request.compartment)
+		rc = compartment_born(p->request.compartment, &p->request.born);
+	return rc ? rc : enqueue(h, p);
 }
 
 int xdivert_inject_forward_async(struct xdivert_injection *h, uint64_t context,
@@ -309,7 +310,7 @@ void inject_complete(struct xdivert_injection *h, struct xdivert_packet *p,
 /* May the engine send b in the same call as a? */
 static bool same_run(const struct request *a, const struct request *b)
 {
-	if (a->compartment != b->compartment ||
+	if (a->compartment != b->compartment || a->born != b->born ||
 	    (a->flags ^ b->flags) & XDV_DESC_RECEIVE)
 		return false;
 	return !(a->flags & XDV_DESC_RECEIVE) || a->ifindex == b->ifindex;
@@ -431,6 +432,7 @@ static void end(struct xdivert_injection *h)
 	pthread_mutex_lock(&h->lock);
 	h->dispatching = false;
 	dispatched = NULL;
+	home_leave(h);
 	pool_share_spares(h);
 	if (h->first && !h->stuck)
 		wake(h);
@@ -566,8 +568,11 @@ int xdivert_injection_destroy(struct xdivert_injection *h, int timeout_ms)
 	if (timeout_ms)
 		finish(h, timeout_ms);
 	cancel(h);
+	home_enter(h);
 	serve_end(h);
 	left = pool_abandon(h);
-	free_handle(h);
+	close_handle(h);
+	home_leave(h);
+	free(h);
 	return left;
 }

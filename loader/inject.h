@@ -70,7 +70,10 @@ struct xdivert_injection {
 	bool signalled; /* wake is readable */
 	uint64_t clock; /* while a batch is classified: when that began */
 	bool dispatching;
-	int wake; /* eventfd */
+	/* home.c */
+	bool at_home;  /* the dispatching thread is in our namespace */
+	int elsewhere; /* the one that it came from, -1: ours */
+	int wake;      /* eventfd */
 	int epoll;
 	int alive; /* state_handle_lock() */
 

@@ -22,6 +22,7 @@
 #include "compartment.h"
 #include "error.h"
 #include "group.h"
+#include "home.h"
 #include "inject.skel.h"
 #include "live.h"
 #include "netdev.h"
@@ -181,9 +182,10 @@ static void set_engine(struct xdivert_injection *h, enum xdv_engine engine)
 
 /*
  * A call with live frames costs as much as several packets through the port,
- * whatever it carries. What the port did not take is left in the ring.
+ * whatever it carries. What the port did not take is left in the ring; true:
+ * nothing is left to do.
  */
-static void run_port(struct xdivert_injection *h)
+static bool run_port(struct xdivert_injection *h)
 {
 	struct xdv_ring *ring = &h->skel->bss->xdv_ring;
 	const struct xdivert_packet *p;
@@ -200,6 +202,7 @@ static void run_port(struct xdivert_injection *h)
 	}
 	ring_settle(h, 0);
 	set_engine(h, XDV_ENGINE_LIVE);
+	return ring->consumer == ring->producer && !h->held_count;
 }
 
 /* Out through what stands in the ring, as the stack's port sees it. */
@@ -277,11 +280,6 @@ static void send_here(struct xdivert_injection *h, uint32_t longest,
 	}
 }
 
-static void go_home(const struct xdivert_injection *h)
-{
-	setns(h->x->netns, CLONE_NEWNET);
-}
-
 /* Of the handle's compartment, out of it, and few enough. */
 static bool goes_through_port(struct xdivert_injection *h,
 			      const struct request *r)
@@ -300,15 +298,16 @@ void live_send(struct xdivert_injection *h, struct xdivert_packet *chain)
 	struct request r = chain->request;
 	uint32_t longest = ring_fill(h, chain);
 
-	if (goes_through_port(h, &r))
-		run_port(h);
+	if (goes_through_port(h, &r) && run_port(h))
+		return;
+	home_enter(h);
 	if (!r.compartment) {
 		send_here(h, longest, &r);
-	} else if (compartment_switch(r.compartment)) {
+	} else if (compartment_switch(r.compartment, r.born)) {
 		ring_refuse(h, -ENOTCONN, XDV_REASON_NO_COMPARTMENT);
 	} else {
 		send_here(h, longest, &r);
-		go_home(h);
+		home_return(h);
 	}
 	run_judged(h);
 }
@@ -320,29 +319,33 @@ void live_refuse(struct xdivert_injection *h, struct xdivert_packet *chain,
 	ring_refuse(h, status, reason);
 }
 
-static void resume(struct xdivert_injection *h, uint32_t compartment)
+static void resume(struct xdivert_injection *h, const struct xdv_desc *next)
 {
+	uint32_t compartment = next->compartment;
+
+	home_enter(h);
 	if (!compartment) {
 		run_held(h, 0);
-	} else if (compartment_switch(compartment)) {
+	} else if (compartment_switch(compartment,
+				      h->packets[next->frame].request.born)) {
 		wait_give_up(h, compartment, -ENOTCONN,
 			     XDV_REASON_NO_COMPARTMENT);
 	} else {
 		run_held(h, compartment);
-		go_home(h);
+		home_return(h);
 	}
 }
 
 int live_round(struct xdivert_injection *h)
 {
 	unsigned int before = h->delivered;
-	uint32_t compartment;
+	const struct xdv_desc *next;
 
 	ring_deliver(h);
 	stack_look(h);
 	wait_expire(h);
-	while (wait_next(h, &compartment))
-		resume(h, compartment);
+	while ((next = wait_next(h)))
+		resume(h, next);
 	run_judged(h);
 	return h->delivered - before;
 }

@@ -44,8 +44,14 @@ static int lock_dir(struct xdivert *s, int how)
 /* The flock is between processes, the mutex between threads. */
 static int lock_how(struct xdivert *s, int how)
 {
-	int rc = how & LOCK_NB ? pthread_mutex_trylock(&s->mutex)
-			       : pthread_mutex_lock(&s->mutex);
+	int rc;
+
+	if (!state_here(s))
+		return error_set(-EXDEV, "this thread is in another network "
+					 "namespace than the one that was "
+					 "opened");
+	rc = how & LOCK_NB ? pthread_mutex_trylock(&s->mutex)
+			   : pthread_mutex_lock(&s->mutex);
 
 	if (rc)
 		return -rc;

@@ -42,6 +42,7 @@ struct request {
 	uint64_t tag, digest; /* seen.c's, while it is being sent */
 	uint32_t compartment;
 	uint32_t ifindex;
+	uint64_t born;	/* when the compartment was made, unless it is ours */
 	uint32_t flags; /* XDV_DESC_ */
 	uint32_t mtu;	/* of the route, once the kernel has told; else 0 */
 	bool counted;	/* as injected */

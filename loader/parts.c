@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include <errno.h>
 #include <net/if.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -9,6 +8,7 @@
 #include "bytes.h"
 #include "compartment.h"
 #include "fragment.h"
+#include "home.h"
 #include "live.h"
 #include "netdev.h"
 #include "parts.h"
@@ -39,18 +39,18 @@ static uint64_t now(void)
 
 /* ---- how big is too big ---- */
 
-static uint32_t ask_mtu(const struct xdivert_injection *h, uint32_t compartment,
-			uint32_t ifindex)
+static uint32_t ask_mtu(struct xdivert_injection *h, const struct request *r)
 {
 	char name[IF_NAMESIZE];
 	int mtu = -1;
 
-	if (compartment && compartment_switch(compartment))
+	home_enter(h);
+	if (r->compartment && compartment_switch(r->compartment, r->born))
 		return UINT32_MAX;
-	if (if_indextoname(ifindex, name))
+	if (if_indextoname(r->ifindex, name))
 		mtu = netdev_mtu(name);
-	if (compartment)
-		setns(h->x->netns, CLONE_NEWNET);
+	if (r->compartment)
+		home_return(h);
 	/* The engine will say why nothing can be sent there. */
 	return mtu > 0 ? (uint32_t)mtu : UINT32_MAX;
 }
@@ -63,7 +63,7 @@ static uint32_t mtu_of(struct xdivert_injection *h, const struct request *r)
 	if (known->ifindex != r->ifindex ||
 	    known->compartment != r->compartment ||
 	    time - known->at > MTU_VALID) {
-		known->mtu = ask_mtu(h, r->compartment, r->ifindex);
+		known->mtu = ask_mtu(h, r);
 		known->ifindex = r->ifindex;
 		known->compartment = r->compartment;
 		known->at = time;

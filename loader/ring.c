@@ -15,6 +15,7 @@
 #include <xdivert.h>
 
 #include "error.h"
+#include "home.h"
 #include "inject.skel.h"
 #include "netdev.h"
 #include "ring.h"
@@ -183,6 +184,7 @@ static void complete_rest(struct xdivert_injection *h, struct xdv_desc *desc,
 		send_cut(h, desc);
 		break;
 	case XDV_DESC_NO_ROUTE:
+		home_enter(h);
 		if (netdev_up(desc->ifindex))
 			complete_here(h, desc, -ENETUNREACH,
 				      XDV_REASON_FIB_NOT_FWDED);
@@ -241,6 +243,7 @@ static void ensure_stats(struct xdivert_injection *h, uint32_t ifindex)
 {
 	if (h->known[ifindex % 64] == ifindex)
 		return;
+	home_enter(h);
 	if (!stats_row(h->x, ifindex))
 		h->known[ifindex % 64] = ifindex;
 }

@@ -12,12 +12,14 @@
 #include "crew.h"
 #include "error.h"
 #include "groups.h"
+#include "home.h"
 #include "inject.h"
 #include "live.h"
 #include "netlink.h"
 #include "queue.h"
 #include "ruleset.h"
 #include "seen.h"
+#include "tell.h"
 
 #define BATCH	      256
 #define BUSY_WAIT     5 /* ms */
@@ -70,6 +72,7 @@ static void refresh(struct xdivert_injection *h)
 {
 	int rc;
 
+	home_enter(h);
 	if (h->stale && look_around(h))
 		h->stale = false;
 	/* The kernel frees the sockets of a detached interface a little later
@@ -131,8 +134,10 @@ int xdivert_serve_share(struct xdivert_injection *h, unsigned int share,
 		serve_end(h);
 		return rc;
 	}
+	tell_open(h);
 	h->stale = true;
 	refresh(h);
+	home_leave(h);
 	return 0;
 }
 

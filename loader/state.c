@@ -512,6 +512,13 @@ static int open_dir(struct xdivert *s, const char *pin_dir, bool create)
 	return err ? err : open_once(s, create);
 }
 
+bool state_here(const struct xdivert *s)
+{
+	struct stat st;
+
+	return !stat("/proc/thread-self/ns/net", &st) && st.st_ino == s->id;
+}
+
 static int open_netns(struct xdivert *s)
 {
 	struct stat st;

@@ -38,6 +38,9 @@ void state_unlock(struct xdivert *s);
 /* Does this thread have it? */
 bool state_locked(const struct xdivert *s);
 
+/* Is this thread in the namespace that was opened? */
+bool state_here(const struct xdivert *s);
+
 /* Tell the daemon that attachments changed. */
 void state_announce(const struct xdivert *s);
 

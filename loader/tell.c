@@ -41,8 +41,6 @@ static void send4(struct xdivert_injection *h, const uint8_t *quote,
 	struct sockaddr_in to = {.sin_family = AF_INET};
 
 	memcpy(&to.sin_addr, quote + 12, 4);
-	if (h->tell4 < 0)
-		h->tell4 = open4();
 	sendto(h->tell4, message, len, MSG_DONTWAIT, (void *)&to, sizeof(to));
 }
 
@@ -54,8 +52,6 @@ static void send6(struct xdivert_injection *h, const uint8_t *quote,
 	memcpy(&to.sin6_addr, quote + 8, 16);
 	if (IN6_IS_ADDR_LINKLOCAL(&to.sin6_addr))
 		to.sin6_scope_id = iif;
-	if (h->tell6 < 0)
-		h->tell6 = open6();
 	sendto(h->tell6, message, len, MSG_DONTWAIT, (void *)&to, sizeof(to));
 }
 
@@ -65,6 +61,12 @@ static uint64_t now(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return t.tv_sec * 1000000000ull + t.tv_nsec;
+}
+
+void tell_open(struct xdivert_injection *h)
+{
+	h->tell4 = open4();
+	h->tell6 = open6();
 }
 
 void tell_too_big(struct xdivert_injection *h, const struct xdivert_packet *p,

@@ -5,6 +5,8 @@
 
 #include "inject.h"
 
+/* The sockets, in this thread's namespace. */
+void tell_open(struct xdivert_injection *h);
 /*
  * Fragmentation needed, or packet too big, if an error may answer this packet
  * and there have not been too many. The kernel chooses the source address, as

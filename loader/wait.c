@@ -174,19 +174,17 @@ bool wait_ready(const struct xdivert_injection *h, uint32_t compartment)
 	return false;
 }
 
-bool wait_next(const struct xdivert_injection *h, uint32_t *compartment)
+const struct xdv_desc *wait_next(const struct xdivert_injection *h)
 {
 	const struct xdv_desc *desc;
 	uint32_t i;
 
 	for (i = 0; i < h->held_count; i++) {
 		desc = &h->descs[h->held[i]];
-		if (!is_next(h, desc))
-			continue;
-		*compartment = desc->compartment;
-		return true;
+		if (is_next(h, desc))
+			return desc;
 	}
-	return false;
+	return NULL;
 }
 
 /* ---- the end ---- */

@@ -29,8 +29,8 @@ bool wait_ready(const struct xdivert_injection *h, uint32_t compartment);
 /* Before a run: what of a compartment is held may not be overtaken. */
 void wait_block(struct xdivert_injection *h, uint32_t compartment);
 
-/* A compartment that has; false if none. */
-bool wait_next(const struct xdivert_injection *h, uint32_t *compartment);
+/* The first whose turn it is; NULL if none. */
+const struct xdv_desc *wait_next(const struct xdivert_injection *h);
 
 /* Everything held of a compartment fails: it has gone, or no engine works. */
 void wait_give_up(struct xdivert_injection *h, uint32_t compartment, int status,
