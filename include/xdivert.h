@@ -4,7 +4,8 @@
  * back, and learn what became of each.
  *
  * Functions that can fail return 0 (or a count) or a negative errno;
- * xdivert_error() then has a sentence for a person. ifindexes, lengths and
+ * xdivert_error() then has a sentence for a person; but those of packets (push,
+ * pull, put, trim, finish, parse) leave it as it was. ifindexes, lengths and
  * times are in host byte order, packets in network order. Times are
  * CLOCK_MONOTONIC nanoseconds. Linux 6.1 or newer.
  *
@@ -36,7 +37,8 @@
  *   -EIO           its stack dropped it (the record's reason says why)
  *   -EPERM         a TC program of the interface dropped it
  *   -ENETUNREACH   no route through this interface, or one that says
- *                  blackhole or unreachable
+ *                  blackhole or unreachable, or the interface does not forward
+ *                  (reason FIB_FWD_DISABLED: net.ipv4.conf.*.forwarding)
  *   -EACCES        a prohibit route
  *   -ETIME         TTL or hop limit ends here
  *   -ENOTCONN      the compartment has gone meanwhile
@@ -98,9 +100,10 @@ XDIVERT_API int xdivert_compartment_enter(const char *name);
  * The pinned state of the calling thread's namespace: its attachments, rules
  * and counters. It lives in bpffs while an interface is attached or a daemon
  * runs, or somebody has a handle. Any number of processes may have it open, and
- * any number of threads may use one object. Once everything was detached an
- * object is of no use, whatever was attached since: its functions return
- * -ENOTCONN.
+ * any number of threads may use one object, in the namespace that it was opened
+ * in: from others those that change something return -EXDEV. Once everything
+ * was detached an object is of no use, whatever was attached since: its
+ * functions return -ENOTCONN.
  */
 struct xdivert;
 
@@ -397,9 +400,10 @@ XDIVERT_API uint16_t xdivert_checksum(const void *data, uint32_t len,
 XDIVERT_API void xdivert_checksum_update(void *sum, const void *from,
 					 const void *to, uint32_t len);
 /*
- * Set the packet's IP length to its own, and compute the checksums of IPv4 and
- * of TCP, UDP, ICMP and ICMPv6. A UDP checksum of 0 over IPv4 (none) stays 0.
- * -EINVAL: not an IP packet.
+ * Set the packet's IP length, and UDP's, to its own, and compute the checksums
+ * of IPv4 and of TCP, UDP, ICMP and ICMPv6. A UDP checksum of 0 over IPv4
+ * (none) stays 0. Of a fragment that is one still, only the IP header is
+ * finished: the rest is about the whole datagram. -EINVAL: not an IP packet.
  */
 XDIVERT_API int xdivert_packet_finish(struct xdivert_packet *p);
 
@@ -421,8 +425,11 @@ typedef void (*xdivert_completion_fn)(void *arg, struct xdivert_packet *packet,
 
 /*
  * An injection handle with its own UMEM, for one family (AF_INET, AF_INET6 or
- * AF_UNSPEC: both) and kinds of injection. x must outlive it. -ENOTCONN: not
- * ready; -EINVAL: no such kind or family.
+ * AF_UNSPEC: both) and kinds of injection. x must outlive it. Each has a device
+ * of its own (xdvN, down) and 32 MiB of locked kernel memory; a namespace has
+ * room for 64. -ENOTCONN: not ready; -EINVAL: no such kind; -EAFNOSUPPORT: no
+ * such family; -EXDEV: the thread is not in x's namespace; -EPERM: privileges
+ * are missing; others of the kernel's when it has no room for it.
  */
 XDIVERT_API int xdivert_injection_create(struct xdivert_injection **h,
 					 struct xdivert *x, int family,
@@ -431,7 +438,10 @@ XDIVERT_API int xdivert_injection_create(struct xdivert_injection **h,
  * Refuse new injections (-ESHUTDOWN), complete what is pending, and free the
  * handle: no completion is called afterwards. What is not done by timeout_ms
  * (-1: none, 0: at once) completes with -ECANCELED. Packets that the caller
- * still has are gone with the UMEM; the number of them is returned.
+ * still has are gone with the UMEM; the number of them is returned. No other
+ * thread may use the handle or its packets any more: it sees -ESHUTDOWN only
+ * if it is called from the last completions. -EDEADLK: in a callback of the
+ * handle.
  */
 XDIVERT_API int xdivert_injection_destroy(struct xdivert_injection *h,
 					  int timeout_ms);
@@ -463,8 +473,12 @@ xdivert_inject_receive_async(struct xdivert_injection *h, uint64_t context,
 /*
  * Wait up to timeout_ms (-1: for ever, 0: not at all) for something to do, do
  * it, and call back: send what is queued, deliver completions, and (if the
- * handle has a callout) receive and classify. How much was done, 0 after a
- * timeout, or -errno. -EINTR: a signal. On the handle's thread only.
+ * handle has a callout) receive and classify. How much was done, or -errno; 0
+ * after a timeout, but also when it was woken and there was nothing to do (an
+ * interface came or went): call again. -EINTR: a signal; -EDEADLK: in a
+ * callback of the handle; others are trouble with an interface that is to be
+ * served. By one thread at a time. In another network namespace than the
+ * handle's it goes there meanwhile: callbacks then run there too.
  */
 XDIVERT_API int xdivert_dispatch(struct xdivert_injection *h, int timeout_ms);
 /*
@@ -561,7 +575,9 @@ XDIVERT_API int xdivert_reassembly(struct xdivert_injection *h,
  */
 XDIVERT_API void xdivert_serve_stop(struct xdivert_injection *h);
 
-/* Callouts classify in the order of registration, called from dispatch. */
+/* Callouts classify in the order of registration, called from dispatch.
+ * -ENOSPC: there are 16 already.
+ */
 XDIVERT_API int xdivert_callout_register(struct xdivert_injection *h,
 					 xdivert_classify_fn fn, void *arg);
 

@@ -223,6 +223,12 @@ static void set_length(struct xdivert_packet *p)
 	p->data[v4 ? 3 : 5] = len;
 }
 
+static void set_udp_length(uint8_t *udp, uint32_t len)
+{
+	udp[4] = len >> 8;
+	udp[5] = len;
+}
+
 int xdivert_packet_finish(struct xdivert_packet *p)
 {
 	struct xdivert_headers h;
@@ -234,6 +240,11 @@ int xdivert_packet_finish(struct xdivert_packet *p)
 		return -EINVAL;
 	if (h.version == 4)
 		csum_ipv4(p->data);
+	/* The rest of a datagram is elsewhere. */
+	if (is_fragment(p->data, &h))
+		return 0;
+	if (h.protocol == IPPROTO_UDP && h.transport)
+		set_udp_length(p->data + h.transport, p->len - h.transport);
 	csum_transport(p->data, p->len, &h);
 	return 0;
 }

@@ -60,23 +60,30 @@ static int initiate(struct injector *in, int family, struct xdivert_packet *p)
 	return rc ? rc : xdivert_dispatch(in->h, 0);
 }
 
-/* One packet that begins with its IP header. */
-static int send_packet(struct injector *in, const uint8_t *data, uint32_t len)
+/* Can it be injected? which: "packet 7: " of a capture. */
+static int check_packet(const char *which, const uint8_t *data, uint32_t len)
 {
 	struct xdivert_headers headers;
-	struct xdivert_packet *p;
-	int family;
 
 	if (len > XDIVERT_PACKET_MAX)
 		return fail(1,
-			    "inject: the packet is longer than the %d bytes "
+			    "inject: %sthe packet is longer than the %d bytes "
 			    "that fit",
-			    XDIVERT_PACKET_MAX);
+			    which, XDIVERT_PACKET_MAX);
 	if (xdivert_parse(data, len, &headers))
-		return fail(1, "inject: not an IP packet, or its length field "
-			       "is wrong");
-	family = headers.version == 4 ? AF_INET : AF_INET6;
-	p = xdivert_packet_alloc(in->h, len);
+		return fail(1,
+			    "inject: %snot an IP packet, or its length field "
+			    "is wrong",
+			    which);
+	return 0;
+}
+
+/* One packet that begins with its IP header. */
+static int send_packet(struct injector *in, const uint8_t *data, uint32_t len)
+{
+	int family = data[0] >> 4 == 4 ? AF_INET : AF_INET6;
+	struct xdivert_packet *p = xdivert_packet_alloc(in->h, len);
+
 	if (!p)
 		return fail(1, "inject: out of frames");
 	memcpy(xdivert_packet_data(p), data, len);
@@ -96,7 +103,7 @@ static int send_hex(struct injector *in, const char *hex)
 		if (isspace((unsigned char)*hex) || *hex == ':')
 			continue;
 		if (len == sizeof(data))
-			break; /* too long already; send_packet() says so */
+			break; /* too long already; check_packet() says so */
 		if (!isxdigit((unsigned char)hex[0]) ||
 		    !isxdigit((unsigned char)hex[1]))
 			return fail(EXIT_USAGE,
@@ -104,7 +111,7 @@ static int send_hex(struct injector *in, const char *hex)
 		sscanf(hex++, "%2x", &byte);
 		data[len++] = byte;
 	}
-	return send_packet(in, data, len);
+	return check_packet("", data, len) ? 1 : send_packet(in, data, len);
 }
 
 /* Link types of captures: where the EtherType and the IP header are. */
@@ -139,30 +146,49 @@ static bool is_ip(const struct link *link, const uint8_t *data, uint32_t len)
 	return type == 0x0800 || type == 0x86dd;
 }
 
+/* One that was captured, with its number; *bad if it cannot be sent. */
+static int send_frame(struct injector *in, const struct pcap_pkthdr *header,
+		      const uint8_t *data, unsigned long number, bool *bad)
+{
+	uint32_t len = ip_length(data, header->caplen);
+	char which[64];
+
+	snprintf(which, sizeof(which), "packet %lu%s: ", number,
+		 header->caplen < header->len
+			 ? ", of which not all was captured"
+			 : "");
+	if (!check_packet(which, data, len))
+		return send_packet(in, data, len);
+	*bad = true;
+	return 0;
+}
+
+/* What cannot be sent is told, and the rest is sent. */
 static int send_frames(struct injector *in, pcap_t *pcap, const char *file,
 		       const struct link *link)
 {
+	unsigned long skipped = 0, number = 0;
 	struct pcap_pkthdr *header;
-	unsigned long skipped = 0;
 	const uint8_t *data;
 	int rc = 0, next = 0;
-	uint32_t len;
+	bool bad = false;
 
 	while (!rc && (next = pcap_next_ex(pcap, &header, &data)) == 1) {
+		number++;
 		if (!is_ip(link, data, header->caplen)) {
 			skipped++;
 			continue;
 		}
-		len = header->caplen - link->header;
-		data += link->header;
-		rc = send_packet(in, data, ip_length(data, len));
+		header->caplen -= link->header;
+		header->len -= link->header;
+		rc = send_frame(in, header, data + link->header, number, &bad);
 	}
 	if (skipped)
 		warn("%lu frame%s without IP skipped", skipped,
 		     skipped == 1 ? "" : "s");
 	if (!rc && next == PCAP_ERROR)
 		rc = fail(1, "inject: %s: %s", file, pcap_geterr(pcap));
-	return rc;
+	return rc ? rc : bad;
 }
 
 /* libpcap puts the file's name into some of its messages. */

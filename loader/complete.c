@@ -91,6 +91,8 @@ const char *xdivert_status_text(int status)
 		return "dropped in the stack";
 	case EPERM:
 		return "dropped by TC";
+	case EACCES:
+		return "prohibited by a route";
 	case ETIMEDOUT:
 		return "fate unknown";
 	case ETIME:
