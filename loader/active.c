@@ -71,7 +71,8 @@ static void load_rule(struct active_rule *to, struct xdv_rule *from,
 		before->callouts = 0;
 	} else {
 		*to = (struct active_rule){.id = from->id,
-					   .via_stack = from->via_stack};
+					   .via_stack = from->via_stack,
+					   .returned = from->returned};
 		parse_callouts(to, from);
 	}
 	resolve(to, from);

@@ -9,6 +9,7 @@ struct active_rule {
 	uint32_t id;
 	uint32_t to; /* ifindex, 0: where the FIB says */
 	bool via_stack;
+	bool returned; /* ask it about what we injected as well */
 	struct xdivert_callout *callout[XDV_MAX_CALLOUTS];
 	int callouts;
 	/* It cannot do what it says: its packets are dropped. */

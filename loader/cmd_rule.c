@@ -71,6 +71,7 @@ static cJSON *rule_json(const struct xdv_rule *r, const struct xdv_hits *hits)
 				: r->fragment			   ? "whole"
 								   : "");
 	cJSON_AddBoolToObject(o, "via_stack", r->via_stack);
+	cJSON_AddBoolToObject(o, "returned", r->returned);
 	add_hits(o, hits);
 	cJSON_AddStringToObject(o, "src_set", r->src_set);
 	cJSON_AddStringToObject(o, "dst_set", r->dst_set);

@@ -129,12 +129,12 @@ static void classify(void *arg, struct xdivert_packet *p,
 
 	if (d->rules.generation != xdivert_generation(d->x))
 		active_load(&d->rules, d->x);
-	if (ours(d, p)) {
+	rule = active_find(&d->rules, m->rule);
+	if (ours(d, p) && !(rule && rule->returned)) {
 		*verdict = inject(d, p, m, 0) ? XDIVERT_DROP : XDIVERT_ABSORB;
 		return;
 	}
 	/* A rule that nobody knows might have said no. */
-	rule = active_find(&d->rules, m->rule);
 	*verdict = !rule || rule->misses_callout || rule->misses_to
 			   ? XDIVERT_DROP
 			   : ask(rule, p);

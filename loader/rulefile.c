@@ -125,15 +125,26 @@ static int set_fragment(struct xdv_rule *rule, const struct option *o,
 	return 0;
 }
 
-static int set_via_stack(struct xdv_rule *rule, const struct option *o,
-			 const char *value)
+static int set_switch(__u32 *to, const struct option *o, const char *value)
 {
 	if (value)
 		return error_set(-EINVAL,
 				 "expected no value after %s, not '%s'",
 				 o->name, value);
-	rule->via_stack = 1;
+	*to = 1;
 	return 0;
+}
+
+static int set_via_stack(struct xdv_rule *rule, const struct option *o,
+			 const char *value)
+{
+	return set_switch(&rule->via_stack, o, value);
+}
+
+static int set_returned(struct xdv_rule *rule, const struct option *o,
+			const char *value)
+{
+	return set_switch(&rule->returned, o, value);
 }
 
 static int check_filter(const struct source *s, const char *value)
@@ -199,6 +210,7 @@ static const struct option options[] = {
 	{"--dst-set", "a file of prefixes", copy_path, check_set,
 	 FIELD(dst_set)},
 	{"--via-stack", NULL, set_via_stack, NULL, 0, 0},
+	{"--returned", NULL, set_returned, NULL, 0, 0},
 };
 #define OPTIONS (int)(sizeof(options) / sizeof(*options))
 
@@ -498,6 +510,8 @@ int xdivert_rule_format(const struct xdv_rule *rule, char *text, size_t size)
 	n += print_text(LEFT, "--dst-set", rule->dst_set);
 	if (rule->via_stack)
 		n += snprintf(LEFT, " --via-stack");
+	if (rule->returned)
+		n += snprintf(LEFT, " --returned");
 	while ((line = strsep(&rest, "\n")))
 		n += print_text(LEFT, "--do", line);
 #undef LEFT

@@ -399,9 +399,9 @@ static bool same_rule(const struct xdv_rule *a, const struct xdv_rule *b)
 {
 	return !strcmp(a->name, b->name) && a->priority == b->priority &&
 	       a->layer == b->layer && a->fragment == b->fragment &&
-	       a->via_stack == b->via_stack && !strcmp(a->iif, b->iif) &&
-	       !strcmp(a->oif, b->oif) && !strcmp(a->to, b->to) &&
-	       !strcmp(a->filter, b->filter) &&
+	       a->via_stack == b->via_stack && a->returned == b->returned &&
+	       !strcmp(a->iif, b->iif) && !strcmp(a->oif, b->oif) &&
+	       !strcmp(a->to, b->to) && !strcmp(a->filter, b->filter) &&
 	       !strcmp(a->src_set, b->src_set) &&
 	       !strcmp(a->dst_set, b->dst_set) &&
 	       !strcmp(a->actions, b->actions);

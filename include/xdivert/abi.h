@@ -22,7 +22,7 @@
 #endif
 
 /* Changes with every struct below: two versions do not share maps. */
-#define XDV_ABI 13
+#define XDV_ABI 14
 
 #define XDV_MAX_IFACES	 64
 #define XDV_MAX_QUEUES	 64 /* receive queues of one interface */
@@ -292,7 +292,7 @@ struct xdv_rule {
 	__u32 order;	 /* among those of its priority */
 	__u32 fragment;	 /* enum xdv_fragment */
 	__u32 via_stack; /* 1: through the stack of the target */
-	__u32 pad;
+	__u32 returned;	 /* 1: also what was injected before and came back */
 	char name[XDV_NAME_LEN];
 	char iif[XDV_NAME_LEN];
 	char oif[XDV_NAME_LEN];

@@ -102,6 +102,7 @@ def test_rule_list(lab):
         "name": "b", "id": 1, "priority": 7, "layer": "forward",
         "filter": "udp port 53",
         "iif": "g0", "oif": "g1", "to": "g1", "fragment": "", "via_stack": False,
+        "returned": False,
         "hits": 0, "bytes": 0, "last_hit": None, "src_set": "", "dst_set": "",
         "do": ["set ip.dscp 1", "replace 'a b' 'c d'"]}
     text = lab.gateway.xdivert("rule", "list").stdout

@@ -60,7 +60,7 @@ def test_examples_are_short():
         assert len(source.read_text().splitlines()) <= 60, source
 
 
-def test_example_passthru(lab, programs):
+def test_C22_example_passthru(lab, programs):
     lab.gateway.xdivert("attach", "g0")
     lab.gateway.rule("all", "udp")
     path = Path(lab)
@@ -120,6 +120,21 @@ def test_a_loop_is_not_edited_twice(lab):
     path.send(udp("a-loop: aaaa aaaa"))
     assert path.arrives(b"a-loop: aaab aaab")
     assert lab.gateway.settled()["returned"] == 1
+
+
+def test_C18_unless_the_rule_asks_otherwise(lab):
+    lab.gateway.xdivert("attach", "g0")
+    lab.gateway.rule("edit", "udp", "--returned", "--do", "replace aaab aaac",
+                     "--do", "replace aaaa aaab")
+    lab.gateway.daemon()
+    path = Path(lab)
+    path.send(udp("a-loop: aaaa aaaa"))
+    frame = path.arrives(b"a-loop: aaab aaab")
+    path.client.send(Ether(**path.to_gateway) / IP(frame[14:]))
+    assert path.arrives(b"a-loop: aaac aaac")[22] == 62
+    assert lab.gateway.settled()["returned"] == 1
+    text = lab.gateway.xdivert("rule", "list", "--format", "apply").stdout
+    assert "--returned" in text
 
 
 @pytest.mark.parametrize("mode", ["native", "generic"])
