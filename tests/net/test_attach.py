@@ -163,7 +163,8 @@ def test_another_xdp_program_in_the_way(lab):
         foreign.unlink()
 
 
-def test_mtu_too_big(lab):
+def test_mtu_too_big(lab, monkeypatch):
+    monkeypatch.setenv("XDIVERT_NO_MULTIBUF", "1")  # as before 6.6
     lab.gateway.run("ip link add e0 mtu 9000 type veth peer name e1 mtu 9000")
     try:
         failure(lab.gateway.xdivert("attach", "e0", check=False), "e0",
