@@ -31,6 +31,12 @@ struct flush {
 	__s32 err;
 	__u32 position;
 	bool gap; /* a descriptor was passed whose fate is not known */
+	__u64 time;
+	/* Of those that were sent. */
+	__u64 first;
+	__u32 compartment;
+	__u32 count;
+	__u32 counted; /* that are whole injections */
 };
 
 static __always_inline bool batch_is_ours(void)
@@ -53,13 +59,46 @@ static __always_inline void try_stack(struct xdv_desc *desc, int err)
 	hold(desc);
 }
 
+/* What is common to all is written once, and the rest by user space, which
+ * waits for the batch to end.
+ */
+static __always_inline void note_sent(struct flush *f, struct xdv_desc *desc)
+{
+	if (!f->count)
+		f->first = desc->id;
+	f->compartment = desc->compartment;
+	f->count++;
+	f->counted += !(desc->flags & XDV_DESC_PART);
+	desc->completed = f->time;
+	desc->state = XDV_DESC_SENT;
+}
+
+static __always_inline void record_sent(const struct flush *f)
+{
+	struct xdv_stats *stats = stats_of(f->compartment ? 0 : f->target);
+	struct xdv_flushed *record;
+
+	if (stats)
+		__sync_fetch_and_add(&stats->completed, f->counted);
+	record = bpf_ringbuf_reserve(&xdv_completions, sizeof(*record), 0);
+	if (!record)
+		return; /* cannot be: see the size of xdv_completions */
+	record->first = f->first;
+	record->completed = f->time;
+	record->ifindex = f->target;
+	record->compartment = f->compartment;
+	record->count = f->count;
+	record->pad = 0;
+	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+}
+
 /* The first `sent` frames of a flush went out, the next `drops` did not. */
 static __always_inline void complete_flushed(struct flush *f,
 					     struct xdv_desc *desc)
 {
 	if (f->sent > 0) {
 		f->sent--;
-		complete(desc, 0, XDV_REASON_NONE, BPF_RB_NO_WAKEUP);
+		note_sent(f, desc);
 	} else if (f->drops > 0 && cannot(f->err)) {
 		f->drops--;
 		try_stack(desc, f->err);
@@ -156,8 +195,12 @@ int BPF_PROG(xdv_devmap_xmit, const struct net_device *from,
 		.err = err,
 	};
 
-	if (batch_is_ours())
-		settle(&flush);
+	if (!batch_is_ours())
+		return 0;
+	flush.time = bpf_ktime_get_ns();
+	settle(&flush);
+	if (flush.count)
+		record_sent(&flush);
 	return 0;
 }
 

@@ -12,6 +12,7 @@
 #include "handle.h"
 #include "hits.h"
 #include "parse.h"
+#include "route.h"
 
 /* User space moves the producer. */
 struct xdv_ring xdv_ring;
@@ -140,10 +141,9 @@ static __always_inline struct refusal build(struct xdp_md *ctx,
 		return refused(-EINVAL, XDV_REASON_BAD_PACKET);
 	if (desc->flags & XDV_DESC_DECREMENT_TTL && key.ttl <= 1)
 		return refused(-ETIME, XDV_REASON_HOP_LIMIT);
-	fib->tot_len = key.len;
 	fib->ifindex = desc->ifindex;
 	__builtin_memcpy(to, fib->ipv6_dst, sizeof(fib->ipv6_dst));
-	rc = bpf_fib_lookup(ctx, fib, sizeof(*fib), BPF_FIB_LOOKUP_OUTPUT);
+	rc = ask_route(ctx, fib, key.len);
 	if (rc != BPF_FIB_LKUP_RET_SUCCESS && rc != BPF_FIB_LKUP_RET_NO_NEIGH)
 		return fib_refusal(rc);
 	if (fib->ifindex != desc->ifindex)

@@ -14,17 +14,16 @@ uint32_t csum_add(uint32_t sum, const void *data, uint32_t len)
 {
 	const uint8_t *p = data;
 	uint64_t total = sum;
-	uint16_t word;
+	uint32_t word;
 
-	for (; len > 1; len -= 2, p += 2) {
-		memcpy(&word, p, 2);
+	/* Sums of longer words fold into the same. */
+	for (; len >= 4; len -= 4, p += 4) {
+		memcpy(&word, p, 4);
 		total += word;
 	}
-	if (len) {
-		word = 0;
-		memcpy(&word, p, 1);
-		total += word;
-	}
+	word = 0;
+	memcpy(&word, p, len);
+	total += word;
 	while (total >> 32)
 		total = (total & 0xffffffff) + (total >> 32);
 	return total;

@@ -127,6 +127,7 @@ int xdivert_injection_create(struct xdivert_injection **handle,
 	h->family = family;
 	h->kinds = kinds;
 	h->last = &h->first;
+	h->own_last = &h->own_first;
 	h->wake = h->epoll = h->alive = h->link = -1;
 	h->changes = h->links = h->link_changes = -1;
 	h->tell4 = h->tell6 = -1;
@@ -195,29 +196,98 @@ static void wake(struct xdivert_injection *h)
 	h->signalled = write(h->wake, &one, sizeof(one)) == sizeof(one);
 }
 
-/* Fragments that go on as they came are many at once, and the library's. */
-static int enqueue(struct xdivert_injection *h, struct xdivert_packet *p)
+/* All that others have queued so far. */
+static struct xdivert_packet *take_shared(struct xdivert_injection *h,
+					  struct xdivert_packet ***last)
 {
-	int rc = 0;
+	struct xdivert_packet *chain;
+	uint64_t value;
 
 	pthread_mutex_lock(&h->lock);
-	if (h->closing) {
-		rc = error_set(-ESHUTDOWN, "the handle is closing");
-	} else if (h->pending >= XDIVERT_PENDING_MAX && !p->fragment) {
-		rc = error_set(-ENOBUFS, "%d injections are pending",
-			       XDIVERT_PENDING_MAX);
-	} else {
-		if (!p->diverted)
-			__atomic_fetch_add(&h->x->shared->originated, 1,
-					   __ATOMIC_RELAXED);
-		p->diverted = false;
-		p->state = PACKET_QUEUED;
-		__atomic_fetch_add(&h->pending, 1, __ATOMIC_RELAXED);
+	chain = h->first;
+	*last = h->last;
+	h->first = NULL;
+	h->last = &h->first;
+	if (h->signalled && read(h->wake, &value, sizeof(value)) > 0)
+		h->signalled = false;
+	pthread_mutex_unlock(&h->lock);
+	return chain;
+}
+
+/* To the dispatching thread's own. */
+static void take_over(struct xdivert_injection *h)
+{
+	struct xdivert_packet **last, *chain = take_shared(h, &last);
+
+	if (!chain)
+		return;
+	*h->own_last = chain;
+	h->own_last = last;
+}
+
+/* A place among those that may be pending. Fragments that go on as they came
+ * are many at once, and the library's.
+ */
+static int reserve(struct xdivert_injection *h, const struct xdivert_packet *p)
+{
+	if (__atomic_load_n(&h->closing, __ATOMIC_ACQUIRE))
+		return error_set(-ESHUTDOWN, "the handle is closing");
+	if (__atomic_fetch_add(&h->pending, 1, __ATOMIC_RELAXED) <
+		    XDIVERT_PENDING_MAX ||
+	    p->fragment)
+		return 0;
+	__atomic_fetch_sub(&h->pending, 1, __ATOMIC_RELAXED);
+	return error_set(-ENOBUFS, "%d injections are pending",
+			 XDIVERT_PENDING_MAX);
+}
+
+static int queue_own(struct xdivert_injection *h, struct xdivert_packet *p)
+{
+	int rc = reserve(h, p);
+
+	if (rc)
+		return rc;
+	if (__atomic_load_n(&h->first, __ATOMIC_ACQUIRE))
+		take_over(h);
+	*h->own_last = p;
+	h->own_last = &p->request.next;
+	return 0;
+}
+
+static int queue_shared(struct xdivert_injection *h, struct xdivert_packet *p)
+{
+	int rc;
+
+	pthread_mutex_lock(&h->lock);
+	rc = reserve(h, p);
+	if (!rc) {
 		*h->last = p;
 		h->last = &p->request.next;
 		wake(h);
 	}
 	pthread_mutex_unlock(&h->lock);
+	return rc;
+}
+
+/* Once it is queued another thread may have sent it: then it says no more. */
+static int enqueue(struct xdivert_injection *h, struct xdivert_packet *p)
+{
+	bool diverted = p->diverted;
+	int rc;
+
+	if (!diverted)
+		__atomic_fetch_add(&h->x->shared->originated, 1,
+				   __ATOMIC_RELAXED);
+	p->diverted = false;
+	p->state = PACKET_QUEUED;
+	rc = inject_dispatches(h) ? queue_own(h, p) : queue_shared(h, p);
+	if (!rc)
+		return 0;
+	p->diverted = diverted;
+	p->state = PACKET_OURS;
+	if (!diverted)
+		__atomic_fetch_sub(&h->x->shared->originated, 1,
+				   __ATOMIC_RELAXED);
 	return rc;
 }
 
@@ -340,16 +410,13 @@ static struct xdivert_packet *cut_run(struct xdivert_injection *h,
 static struct xdivert_packet *take_queued(struct xdivert_injection *h)
 {
 	struct xdivert_packet *chain;
-	uint64_t value;
 
-	pthread_mutex_lock(&h->lock);
-	chain = h->first;
-	h->first = NULL;
-	h->last = &h->first;
+	if (h->signalled || __atomic_load_n(&h->first, __ATOMIC_ACQUIRE))
+		take_over(h);
+	chain = h->own_first;
+	h->own_first = NULL;
+	h->own_last = &h->own_first;
 	h->stuck = false;
-	if (h->signalled && read(h->wake, &value, sizeof(value)) > 0)
-		h->signalled = false;
-	pthread_mutex_unlock(&h->lock);
 	return chain;
 }
 
@@ -360,13 +427,11 @@ static void put_back(struct xdivert_injection *h, struct xdivert_packet *chain)
 
 	while (last->request.next)
 		last = last->request.next;
-	pthread_mutex_lock(&h->lock);
-	last->request.next = h->first;
-	if (!h->first)
-		h->last = &last->request.next;
-	h->first = chain;
+	last->request.next = h->own_first;
+	if (!h->own_first)
+		h->own_last = &last->request.next;
+	h->own_first = chain;
 	h->stuck = true;
-	pthread_mutex_unlock(&h->lock);
 }
 
 static int send_chain(struct xdivert_injection *h, struct xdivert_packet *chain)
@@ -434,7 +499,7 @@ static void end(struct xdivert_injection *h)
 	dispatched = NULL;
 	home_leave(h);
 	pool_share_spares(h);
-	if (h->first && !h->stuck)
+	if (h->first || (h->own_first && !h->stuck))
 		wake(h);
 	pthread_mutex_unlock(&h->lock);
 }

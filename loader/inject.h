@@ -62,10 +62,15 @@ struct xdivert_injection {
 	uint32_t spare[SPARE_MAX];
 	uint32_t spares;
 
+	/* inject.c, the dispatching thread's own: it takes no lock for what
+	 * it queues itself, which goes behind what others queued before.
+	 */
+	struct xdivert_packet *own_first, **own_last;
+	bool stuck; /* own_first waits for something to complete */
+
 	/* inject.c, under lock */
 	struct xdivert_packet *first, **last; /* queued */
 	uint32_t pending;		      /* initiated and not completed */
-	bool stuck;			      /* until something completes */
 	bool closing;
 	bool signalled; /* wake is readable */
 	uint64_t clock; /* while a batch is classified: when that began */

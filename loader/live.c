@@ -130,6 +130,7 @@ static int run(struct xdivert_injection *h, uint32_t n, uint32_t longest,
 		    .flags = BPF_F_TEST_XDP_LIVE_FRAMES,
 		    .batch_size = LIVE_BATCH);
 
+	h->skel->bss->xdv_ring.batch++;
 	return bpf_prog_test_run_opts(
 		bpf_program__fd(h->skel->progs.xdv_inject), &opts);
 }
@@ -196,6 +197,7 @@ static bool run_port(struct xdivert_injection *h)
 	while (ring->consumer != ring->producer) {
 		position = ring->consumer;
 		p = &h->packets[ring_desc(h, position)->frame];
+		ring->batch++;
 		port_send(&h->port, p->data, p->len);
 		if (*(volatile __u32 *)&ring->consumer == position)
 			break;

@@ -98,23 +98,20 @@ uint64_t ring_next_id(struct xdivert_injection *h)
 
 void ring_record(struct xdivert_injection *h, struct xdv_completion *c)
 {
-	__u32 key;
-
 	c->seq = __atomic_add_fetch(&h->x->shared->completions, 1,
 				    __ATOMIC_RELAXED);
-	key = (c->seq - 1) & (XDV_RECENT - 1);
-	bpf_map_update_elem(h->x->recent, &key, c, BPF_ANY);
+	h->x->history[(c->seq - 1) & (XDV_RECENT - 1)] = *c;
 }
 
 /* A completion that BPF did not write. */
-static void complete_here(struct xdivert_injection *h, struct xdv_desc *desc,
-			  int status, enum xdv_reason reason)
+static void complete_at(struct xdivert_injection *h, struct xdv_desc *desc,
+			uint64_t time, int status, enum xdv_reason reason)
 {
 	struct xdv_completion c = {
 		.id = desc->id,
 		.context = desc->context,
 		.submitted = desc->submitted,
-		.completed = now(),
+		.completed = time,
 		.ifindex = desc->ifindex,
 		.compartment = desc->compartment,
 		.status = status,
@@ -128,6 +125,17 @@ static void complete_here(struct xdivert_injection *h, struct xdv_desc *desc,
 	if (!(desc->flags & XDV_DESC_PART))
 		ring_record(h, &c);
 	deliver(h, &c, sizeof(c));
+}
+
+static void complete_sent(struct xdivert_injection *h, struct xdv_desc *desc)
+{
+	complete_at(h, desc, desc->completed, 0, XDV_REASON_NONE);
+}
+
+static void complete_here(struct xdivert_injection *h, struct xdv_desc *desc,
+			  int status, enum xdv_reason reason)
+{
+	complete_at(h, desc, now(), status, reason);
 }
 
 static void count(const struct xdv_desc *desc, __u64 *counter)
@@ -179,6 +187,9 @@ static void complete_rest(struct xdivert_injection *h, struct xdv_desc *desc,
 			count(desc, &h->x->shared->unpassed);
 		complete_here(h, desc, err,
 			      err ? XDV_REASON_ENGINE : XDV_REASON_NONE);
+		break;
+	case XDV_DESC_SENT:
+		complete_sent(h, desc);
 		break;
 	case XDV_DESC_TOO_BIG:
 		send_cut(h, desc);

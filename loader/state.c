@@ -374,7 +374,8 @@ static int map_maps(struct xdivert *s)
 	s->folder = st.st_ino;
 	s->shared = map_shared(s->control, sizeof(*s->shared));
 	s->occupancy = map_shared(s->queues, XDV_ROWS * sizeof(*s->occupancy));
-	return s->shared && s->occupancy ? 0 : -ENOMEM;
+	s->history = map_shared(s->recent, XDV_RECENT * sizeof(*s->history));
+	return s->shared && s->occupancy && s->history ? 0 : -ENOMEM;
 }
 
 static void close_maps(struct xdivert *s)
@@ -385,6 +386,9 @@ static void close_maps(struct xdivert *s)
 		munmap(s->shared, sizeof(*s->shared));
 	if (s->occupancy)
 		munmap(s->occupancy, XDV_ROWS * sizeof(*s->occupancy));
+	if (s->history)
+		munmap(s->history, XDV_RECENT * sizeof(*s->history));
+	s->history = NULL;
 	s->shared = NULL;
 	s->occupancy = NULL;
 	s->folder = 0;

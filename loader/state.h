@@ -24,8 +24,9 @@ struct xdivert {
 
 	int stats, control, ifaces, queues, xsks, recent, targets, stages,
 		tc_stages, scratch, tapped, rules, hits, flows;
-	struct xdv_control *shared;  /* mapped */
-	struct xdv_queue *occupancy; /* mapped: XDV_ROWS */
+	struct xdv_control *shared;	/* mapped */
+	struct xdv_queue *occupancy;	/* mapped: XDV_ROWS */
+	struct xdv_completion *history; /* mapped: xdv_recent */
 };
 
 /* lock.c: held while attachments or rules change. -ENOTCONN: the state has

@@ -22,7 +22,7 @@
 #endif
 
 /* Changes with every struct below: two versions do not share maps. */
-#define XDV_ABI 14
+#define XDV_ABI 15
 
 #define XDV_MAX_IFACES	 64
 #define XDV_MAX_QUEUES	 64 /* receive queues of one interface */
@@ -365,6 +365,7 @@ struct xdv_hits {
 enum xdv_desc_state {
 	XDV_DESC_QUEUED,
 	XDV_DESC_TAKEN,	   /* redirected, fate not yet known */
+	XDV_DESC_SENT,	   /* counted; user space makes the record */
 	XDV_DESC_PASSED,   /* counted; the run's result says whether taken */
 	XDV_DESC_TOO_BIG,  /* not sent; user space may cut it */
 	XDV_DESC_NO_ROUTE, /* failed and counted; user space says why */
@@ -396,6 +397,7 @@ struct xdv_desc {
 	__u64 waiting;	  /* id while the stack has it: who clears that may
 			   * complete it
 			   */
+	__u64 completed;  /* SENT */
 	__u32 nexthop[4]; /* network order */
 	__u16 family;	  /* of nexthop */
 	__u16 flow;	  /* in xdv_stacked */
@@ -406,7 +408,7 @@ struct xdv_desc {
 	__s32 status; /* HELD, VERDICT: so far */
 	__u32 reason; /* VERDICT */
 };
-XDV_SIZE(struct xdv_desc, 104);
+XDV_SIZE(struct xdv_desc, 112);
 
 /*
  * What may not be overtaken, by hashes: xdv_stacked counts the frames of a flow
@@ -512,6 +514,19 @@ struct xdv_completion {
 };
 XDV_SIZE(struct xdv_completion, 88);
 
+/* In xdv_completions, what one flush sent: so many, one after the other in the
+ * injection ring but for those to other targets; each has status 0.
+ */
+struct xdv_flushed {
+	__u64 first; /* id */
+	__u64 completed;
+	__u32 ifindex;
+	__u32 compartment;
+	__u32 count;
+	__u32 pad;
+};
+XDV_SIZE(struct xdv_flushed, 32);
+
 /* What user space adds to the row of a target in xdv_stats, and of a rule in
  * xdv_hits.
  */
@@ -556,6 +571,7 @@ struct xdv_ring {
 	__u32 stack;	/* ifindex of the port into the stack, 0: none there */
 	__u32 in_stack; /* frames */
 	__u32 held;	/* frames */
+	__u32 batch;	/* user space: of the kernel call under way */
 };
 
 #endif
