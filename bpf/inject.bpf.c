@@ -55,25 +55,43 @@ static __always_inline struct refusal fib_refusal(long rc)
 	return refused(rc < 0 ? rc : -ENETUNREACH, XDV_REASON_FIB_NOT_FWDED);
 }
 
+/* Frames begin at least that long: what is shorter needs no call to be copied,
+ * but takes along what lies behind it.
+ */
+static __always_inline bool write_short(struct xdp_md *ctx, const __u8 *bytes)
+{
+	__u64 *to = (void *)(long)ctx->data + ETH_HLEN;
+	const __u64 *from = (const void *)bytes;
+	int i;
+
+	if ((void *)to + XDV_SHORT > (void *)(long)ctx->data_end)
+		return false;
+#pragma unroll
+	for (i = 0; i < XDV_SHORT / 8; i++)
+		to[i] = from[i];
+	return true;
+}
+
 /* Size a live frame and copy the packet behind room for an Ethernet header. */
 static __always_inline int write_packet(struct xdp_md *ctx,
 					const struct xdv_desc *desc)
 {
 	__u32 frame = desc->frame, offset = desc->offset, len = desc->len;
+	bool written;
 	__u8 *bytes;
 
 	if (desc->flags & XDV_DESC_BIG)
 		len = XDV_BIG_HEAD;
-
-	if (offset >= XDV_HEAD_MAX || len < sizeof(struct iphdr) ||
+	bytes = bpf_map_lookup_elem(&xdv_umem, &frame);
+	if (!bytes || offset >= XDV_HEAD_MAX || len < sizeof(struct iphdr) ||
 	    len > XDV_PACKET_MAX)
 		return -1;
+	written = len <= XDV_SHORT && write_short(ctx, bytes + offset);
 	if (bpf_xdp_adjust_tail(ctx, (int)(len + ETH_HLEN) -
 					     (int)bpf_xdp_get_buff_len(ctx)))
 		return -1;
-	bytes = bpf_map_lookup_elem(&xdv_umem, &frame);
-	if (!bytes)
-		return -1;
+	if (written)
+		return 0;
 	/* The compiler must not derive the bounds anew. */
 	asm volatile("" : "+r"(offset), "+r"(len));
 	if (offset >= XDV_HEAD_MAX || len < 1 || len > XDV_PACKET_MAX)

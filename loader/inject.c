@@ -225,28 +225,41 @@ static void take_over(struct xdivert_injection *h)
 	h->own_last = last;
 }
 
-/* A place among those that may be pending. Fragments that go on as they came
- * are many at once, and the library's.
+/* Initiated and not completed: by both, about now. */
+static uint32_t pending(const struct xdivert_injection *h)
+{
+	return __atomic_load_n(&h->initiated, __ATOMIC_RELAXED) +
+	       __atomic_load_n(&h->own_initiated, __ATOMIC_RELAXED) -
+	       __atomic_load_n(&h->completed, __ATOMIC_RELAXED);
+}
+
+/* Is there a place among those that may be pending? Fragments that go on as
+ * they came are many at once, and the library's.
  */
-static int reserve(struct xdivert_injection *h, const struct xdivert_packet *p)
+static int check_room(const struct xdivert_injection *h,
+		      const struct xdivert_packet *p)
 {
 	if (__atomic_load_n(&h->closing, __ATOMIC_ACQUIRE))
 		return error_set(-ESHUTDOWN, "the handle is closing");
-	if (__atomic_fetch_add(&h->pending, 1, __ATOMIC_RELAXED) <
-		    XDIVERT_PENDING_MAX ||
-	    p->fragment)
+	if (pending(h) < XDIVERT_PENDING_MAX || p->fragment)
 		return 0;
-	__atomic_fetch_sub(&h->pending, 1, __ATOMIC_RELAXED);
 	return error_set(-ENOBUFS, "%d injections are pending",
 			 XDIVERT_PENDING_MAX);
 }
 
+/* Where nobody else writes, an atomic addition would only cost. */
+static void count_one(uint32_t *counter)
+{
+	__atomic_store_n(counter, *counter + 1, __ATOMIC_RELAXED);
+}
+
 static int queue_own(struct xdivert_injection *h, struct xdivert_packet *p)
 {
-	int rc = reserve(h, p);
+	int rc = check_room(h, p);
 
 	if (rc)
 		return rc;
+	count_one(&h->own_initiated);
 	if (__atomic_load_n(&h->first, __ATOMIC_ACQUIRE))
 		take_over(h);
 	*h->own_last = p;
@@ -259,8 +272,9 @@ static int queue_shared(struct xdivert_injection *h, struct xdivert_packet *p)
 	int rc;
 
 	pthread_mutex_lock(&h->lock);
-	rc = reserve(h, p);
+	rc = check_room(h, p);
 	if (!rc) {
+		count_one(&h->initiated);
 		*h->last = p;
 		h->last = &p->request.next;
 		wake(h);
@@ -362,7 +376,7 @@ int xdivert_inject_receive_async(struct xdivert_injection *h, uint64_t context,
 void inject_complete(struct xdivert_injection *h, struct xdivert_packet *p,
 		     const struct xdv_completion *completion)
 {
-	struct request r = p->request;
+	xdivert_completion_fn fn = p->request.fn;
 
 	if (p->whole) {
 		parts_complete(h, p, completion);
@@ -370,9 +384,9 @@ void inject_complete(struct xdivert_injection *h, struct xdivert_packet *p,
 	}
 	p->state = PACKET_OURS;
 	p->weight = 1;
-	__atomic_fetch_sub(&h->pending, 1, __ATOMIC_RELAXED);
-	if (r.fn)
-		r.fn(r.arg, p, completion);
+	count_one(&h->completed);
+	if (fn)
+		fn(p->request.arg, p, completion);
 	else
 		xdivert_packet_free(p);
 }
@@ -613,7 +627,7 @@ static void finish(struct xdivert_injection *h, int timeout_ms)
 		send_queued(h);
 		end(h);
 		left = time_left(until, timeout_ms);
-		if (!h->pending || !left)
+		if (!pending(h) || !left)
 			return;
 		poll(&fd, 1, wait_timeout(h, left));
 	}

@@ -66,11 +66,12 @@ struct xdivert_injection {
 	 * it queues itself, which goes behind what others queued before.
 	 */
 	struct xdivert_packet *own_first, **own_last;
+	uint32_t own_initiated, completed; /* ever; only it writes these */
 	bool stuck; /* own_first waits for something to complete */
 
 	/* inject.c, under lock */
 	struct xdivert_packet *first, **last; /* queued */
-	uint32_t pending;		      /* initiated and not completed */
+	uint32_t initiated;		      /* by other threads, ever */
 	bool closing;
 	bool signalled; /* wake is readable */
 	uint64_t clock; /* while a batch is classified: when that began */

@@ -50,6 +50,11 @@ struct request {
 	void *arg;
 };
 
+#define CACHE_LINE 64
+
+/* Thousands of them take turns, so none is in the cache: what every packet
+ * needs comes first, and queue.c fetches that.
+ */
 struct xdivert_packet {
 	struct xdivert_injection *h;
 	uint8_t *base; /* room bytes, those of the frame */
@@ -58,12 +63,12 @@ struct xdivert_packet {
 	uint32_t frame;
 	uint32_t flags; /* XDIVERT_PACKET_ */
 	uint32_t state; /* enum packet_state */
-	bool diverted;	/* and not yet decided */
-	bool summed;	/* received with its checksums complete */
-	bool fragment;	/* from the hook, to be put together */
 	uint32_t room;
 	uint32_t weight; /* diverted packets that it stands for, 1 or more */
-	LIST_ENTRY(xdivert_packet) own_memory;
+	bool diverted;	 /* and not yet decided */
+	bool summed;	 /* received with its checksums complete */
+	bool fragment;	 /* from the hook, to be put together */
+	uint8_t quote_len;
 	struct fragments *shape;      /* it was a group of fragments */
 	struct parts *parts;	      /* while it leaves in parts */
 	struct xdivert_packet *whole; /* it is a part of that one */
@@ -71,9 +76,10 @@ struct xdivert_packet {
 	struct xdivert_metadata meta;
 	struct origin origin;
 	struct request request;
-	uint8_t quote_len;
+
+	LIST_ENTRY(xdivert_packet) own_memory;
 	uint8_t quote[ICMP_QUOTE]; /* its first bytes as it came */
-};
+} __attribute__((aligned(CACHE_LINE)));
 
 /* All len bytes of it. */
 static inline uint8_t *packet_bytes(const struct xdivert_packet *p)

@@ -16,7 +16,10 @@ int pool_create(struct xdivert_injection *h)
 {
 	uint32_t i;
 
-	h->packets = calloc(XDV_FRAMES, sizeof(*h->packets));
+	h->packets =
+		aligned_alloc(CACHE_LINE, XDV_FRAMES * sizeof(*h->packets));
+	if (h->packets)
+		memset(h->packets, 0, XDV_FRAMES * sizeof(*h->packets));
 	h->free = calloc(XDV_FRAMES, sizeof(*h->free));
 	if (!h->packets || !h->free)
 		return -ENOMEM;
@@ -38,11 +41,11 @@ static struct xdivert_packet *take_own(struct xdivert_injection *h,
 				       uint32_t len)
 {
 	uint32_t room = HEAD + len + TAIL;
-	struct xdivert_packet *p = calloc(1, sizeof(*p));
+	struct xdivert_packet *p = aligned_alloc(CACHE_LINE, sizeof(*p));
 	bool full;
 
 	if (p)
-		p->base = malloc(room);
+		*p = (struct xdivert_packet){.base = malloc(room)};
 	if (!p || !p->base) {
 		free(p);
 		return NULL;

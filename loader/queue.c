@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <net/if.h>
 #include <poll.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -508,10 +509,15 @@ void queues_refill(struct queues *q)
 static void prefetch(const struct queues *q, const struct xdp_desc *desc)
 {
 	const uint8_t *start = q->h->umem + desc->addr;
+	const char *p =
+		(const void *)&q->h->packets[desc->addr / XDV_FRAME_SIZE];
+	size_t i;
 
 	__builtin_prefetch(start - sizeof(struct xdv_meta));
 	__builtin_prefetch(start + 32);
-	__builtin_prefetch(&q->h->packets[desc->addr / XDV_FRAME_SIZE], 1);
+	for (i = 0; i < offsetof(struct xdivert_packet, own_memory);
+	     i += CACHE_LINE)
+		__builtin_prefetch(p + i, 1);
 }
 
 static struct xdivert_packet *take(struct queues *q, struct queue *queue,

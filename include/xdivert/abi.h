@@ -61,6 +61,8 @@
 #define XDV_FRAMES_OF(len) (((len)-1) / XDV_FRAME_DATA + 1)
 /* Longer ones do not leave as live frames; xdv_inject sees their beginning. */
 #define XDV_BIG_HEAD	   256
+/* Packets up to that are copied at once; their frames have room for it. */
+#define XDV_SHORT	   64
 
 #define XDV_INFLIGHT 1024  /* injections in flight per handle, power of two */
 #define XDV_RECENT   1024  /* completions that xdv_recent remembers */
