@@ -47,9 +47,11 @@ static void write_address(const struct set *s, uint8_t *ip,
 static void write_dscp(const struct set *s, uint8_t *ip,
 		       const struct xdivert_headers *h)
 {
+	uint8_t word[2] = {ip[0], s->number << 2 | (ip[1] & 3)};
+
 	if (h->version == 4) {
-		ip[1] = s->number << 2 | (ip[1] & 3);
-		csum_ipv4(ip);
+		xdivert_checksum_update(ip + 10, ip, word, 2);
+		ip[1] = word[1];
 		return;
 	}
 	ip[0] = 0x60 | s->number >> 2;
@@ -59,9 +61,11 @@ static void write_dscp(const struct set *s, uint8_t *ip,
 static void write_ttl(const struct set *s, uint8_t *ip,
 		      const struct xdivert_headers *h)
 {
+	uint8_t word[2] = {s->number, ip[9]};
+
 	if (h->version == 4) {
+		xdivert_checksum_update(ip + 10, ip + 8, word, 2);
 		ip[8] = s->number;
-		csum_ipv4(ip);
 		return;
 	}
 	ip[7] = s->number;
