@@ -4,13 +4,13 @@
 #include <net/if.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <bpf/bpf.h>
 #include <linux/if_arp.h>
 
 #include "attach.h"
+#include "clock.h"
 #include "dispatcher.h"
 #include "error.h"
 #include "hook.h"
@@ -156,14 +156,6 @@ static int detach_iface(struct xdivert *s, const struct xdv_iface *iface)
 		bpf_map_delete_elem(s->ifaces, &iface->ifindex);
 	state_announce(s);
 	return err;
-}
-
-static uint64_t now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000000ull + t.tv_nsec;
 }
 
 static bool is_tc_mode(unsigned int mode)

@@ -23,9 +23,9 @@
 #include "compartment.h"
 #include "error.h"
 
-#define NAMES "/run/netns"
-
-#define INIT "/proc/1/ns/net"
+#define NAMES		      "/run/netns"
+#define INIT		      "/proc/1/ns/net"
+#define PID_NAMESPACE_OF_INIT 0xeffffffcu /* include/linux/proc_ns.h */
 
 /* The namespace of that file, or -1: one that was deleted leaves a plain file.
  */
@@ -116,6 +116,39 @@ int xdivert_compartment_enter(const char *name)
 	uint32_t id;
 
 	return enter(open_by_name(name, &id));
+}
+
+/* The namespace's name for `ip netns`, "default" for init's, or its inode (for
+ * names with a dot too: bpffs takes none).
+ */
+void compartment_name(char *name, size_t size)
+{
+	struct stat self, other;
+	struct dirent *entry;
+	char path[300];
+	DIR *dir;
+
+	snprintf(name, size, "default");
+	if (stat("/proc/thread-self/ns/net", &self))
+		return;
+	/* In a container process 1 is not the host's. */
+	if (!stat("/proc/self/ns/pid", &other) &&
+	    other.st_ino == PID_NAMESPACE_OF_INIT && !stat(INIT, &other) &&
+	    other.st_ino == self.st_ino)
+		return;
+	snprintf(name, size, "net-%lu", (unsigned long)self.st_ino);
+	dir = opendir(NAMES);
+	if (!dir)
+		return;
+	while ((entry = readdir(dir))) {
+		if (strchr(entry->d_name, '.'))
+			continue;
+		snprintf(path, sizeof(path), NAMES "/%s", entry->d_name);
+		if (!stat(path, &other) && other.st_ino == self.st_ino &&
+		    other.st_dev == self.st_dev)
+			snprintf(name, size, "%s", entry->d_name);
+	}
+	closedir(dir);
 }
 
 /* SO_NETNS_COOKIE (5.14) */

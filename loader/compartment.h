@@ -3,8 +3,13 @@
 #ifndef XDIVERT_COMPARTMENT_H
 #define XDIVERT_COMPARTMENT_H
 
+#include <stddef.h>
 #include <stdint.h>
 
+/* This thread's, for `ip netns`; "default" is init's, and one that has no name
+ * is net-INODE.
+ */
+void compartment_name(char *name, size_t size);
 /* When the namespace of that id was made. -ENOTCONN: there is none now. */
 int compartment_born(uint32_t id, uint64_t *time);
 /* The cookie of this thread's namespace: no two ever have the same. */

@@ -9,6 +9,7 @@
 #include <bpf/bpf.h>
 #include <xdp/libxdp.h>
 
+#include "bpffs.h"
 #include "dispatcher.h"
 #include "state.h"
 
@@ -27,7 +28,7 @@ static void tell_bpffs(void)
 {
 	char path[64];
 
-	setenv("LIBXDP_BPFFS", state_bpffs(path, sizeof(path)), 0);
+	setenv("LIBXDP_BPFFS", bpffs_path(path, sizeof(path)), 0);
 }
 
 int dispatcher_attach(struct bpf_object *object, struct xdv_iface *iface)
@@ -96,7 +97,7 @@ static bool search(const char *folder, __u32 id, bool remove)
 static void forget(const struct xdv_iface *iface)
 {
 	char buffer[64], path[400];
-	const char *bpffs = state_bpffs(buffer, sizeof(buffer));
+	const char *bpffs = bpffs_path(buffer, sizeof(buffer));
 	struct dirent *entry;
 	unsigned int ifindex;
 	DIR *dir;

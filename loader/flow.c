@@ -8,25 +8,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <bpf/bpf.h>
 #include <netinet/in.h>
 
+#include "clock.h"
 #include "error.h"
 #include "inject.h"
 
 #define TIMEOUT	  120 /* s */
 #define FLOWS_MAX (1u << 24)
-
-static uint64_t now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000000ull + t.tv_nsec;
-}
 
 static uint64_t epoch_of(const struct xdivert *x)
 {

@@ -4,10 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <time.h>
 
 #include <bpf/bpf.h>
 
+#include "clock.h"
 #include "groups.h"
 #include "ask.h"
 #include "pool.h"
@@ -22,14 +22,6 @@ struct groups_of {
 	struct reassembly_limits limits;
 	struct asker *asker;
 };
-
-static uint64_t now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000000ull + t.tv_nsec;
-}
 
 /* ---- fragments that go on by themselves ---- */
 

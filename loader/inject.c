@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* Injection handles: what is queued, what is pending, and who is called. */
+/* Injection handles: their life, what dispatch does, and who is called. */
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -7,27 +7,20 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "compartment.h"
 #include "error.h"
 #include "home.h"
 #include "inject.h"
 #include "live.h"
 #include "parts.h"
+#include "pending.h"
 #include "pool.h"
 #include "ring.h"
 #include "tell.h"
 #include "wait.h"
-
-static uint64_t now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000000ull + t.tv_nsec;
-}
 
 /* What this thread dispatches: it need not be told from other threads by a
  * lock.
@@ -126,8 +119,7 @@ int xdivert_injection_create(struct xdivert_injection **handle,
 	h->x = x;
 	h->family = family;
 	h->kinds = kinds;
-	h->last = &h->first;
-	h->own_last = &h->own_first;
+	pending_open(h);
 	h->wake = h->epoll = h->alive = h->link = -1;
 	h->changes = h->links = h->link_changes = -1;
 	h->tell4 = h->tell6 = -1;
@@ -144,233 +136,6 @@ int xdivert_injection_create(struct xdivert_injection **handle,
 	return 0;
 }
 
-/* ---- initiating ---- */
-
-/* One whole IP packet of that family? */
-static bool sound(const struct xdivert_packet *p, int family)
-{
-	const uint8_t *d = p->data;
-	uint32_t header;
-
-	if (family == AF_INET) {
-		header = (d[0] & 0xf) * 4;
-		return p->len >= 20 && d[0] >> 4 == 4 && header >= 20 &&
-		       header <= p->len &&
-		       (uint32_t)(d[2] << 8 | d[3]) == p->len;
-	}
-	return p->len >= 40 && d[0] >> 4 == 6 &&
-	       (uint32_t)(d[4] << 8 | d[5]) + 40 == p->len;
-}
-
-static int check(const struct xdivert_injection *h, uint32_t kind,
-		 uint32_t flags, int family, const struct xdivert_packet *p)
-{
-	if (flags)
-		return error_set(-EINVAL, "flags %#x are reserved", flags);
-	if (family != AF_INET && family != AF_INET6)
-		return error_set(-EAFNOSUPPORT, "no address family %d", family);
-	if (h->family != AF_UNSPEC && h->family != family)
-		return error_set(-EAFNOSUPPORT,
-				 "the handle is for another address family");
-	if (!(h->kinds & kind))
-		return error_set(-EOPNOTSUPP,
-				 "the handle is for another kind of injection");
-	if (p->h != h || p->state != PACKET_OURS)
-		return error_set(-EINVAL, "not a packet of this handle");
-	if (p->len > XDIVERT_PACKET_MAX)
-		return error_set(-EMSGSIZE, "%u bytes; %d fit", p->len,
-				 XDIVERT_PACKET_MAX);
-	if (!sound(p, family))
-		return error_set(-EINVAL, "not a sound IPv%d packet",
-				 family == AF_INET ? 4 : 6);
-	return 0;
-}
-
-/* From the dispatching thread nobody needs to be woken: it looks again. */
-static void wake(struct xdivert_injection *h)
-{
-	const uint64_t one = 1;
-
-	if (h->signalled || inject_dispatches(h))
-		return;
-	h->signalled = write(h->wake, &one, sizeof(one)) == sizeof(one);
-}
-
-/* All that others have queued so far. */
-static struct xdivert_packet *take_shared(struct xdivert_injection *h,
-					  struct xdivert_packet ***last)
-{
-	struct xdivert_packet *chain;
-	uint64_t value;
-
-	pthread_mutex_lock(&h->lock);
-	chain = h->first;
-	*last = h->last;
-	h->first = NULL;
-	h->last = &h->first;
-	if (h->signalled && read(h->wake, &value, sizeof(value)) > 0)
-		h->signalled = false;
-	pthread_mutex_unlock(&h->lock);
-	return chain;
-}
-
-/* To the dispatching thread's own. */
-static void take_over(struct xdivert_injection *h)
-{
-	struct xdivert_packet **last, *chain = take_shared(h, &last);
-
-	if (!chain)
-		return;
-	*h->own_last = chain;
-	h->own_last = last;
-}
-
-/* Initiated and not completed: by both, about now. */
-static uint32_t pending(const struct xdivert_injection *h)
-{
-	return __atomic_load_n(&h->initiated, __ATOMIC_RELAXED) +
-	       __atomic_load_n(&h->own_initiated, __ATOMIC_RELAXED) -
-	       __atomic_load_n(&h->completed, __ATOMIC_RELAXED);
-}
-
-/* Is there a place among those that may be pending? Fragments that go on as
- * they came are many at once, and the library's.
- */
-static int check_room(const struct xdivert_injection *h,
-		      const struct xdivert_packet *p)
-{
-	if (__atomic_load_n(&h->closing, __ATOMIC_ACQUIRE))
-		return error_set(-ESHUTDOWN, "the handle is closing");
-	if (pending(h) < XDIVERT_PENDING_MAX || p->fragment)
-		return 0;
-	return error_set(-ENOBUFS, "%d injections are pending",
-			 XDIVERT_PENDING_MAX);
-}
-
-/* Where nobody else writes, an atomic addition would only cost. */
-static void count_one(uint32_t *counter)
-{
-	__atomic_store_n(counter, *counter + 1, __ATOMIC_RELAXED);
-}
-
-static int queue_own(struct xdivert_injection *h, struct xdivert_packet *p)
-{
-	int rc = check_room(h, p);
-
-	if (rc)
-		return rc;
-	count_one(&h->own_initiated);
-	if (__atomic_load_n(&h->first, __ATOMIC_ACQUIRE))
-		take_over(h);
-	*h->own_last = p;
-	h->own_last = &p->request.next;
-	return 0;
-}
-
-static int queue_shared(struct xdivert_injection *h, struct xdivert_packet *p)
-{
-	int rc;
-
-	pthread_mutex_lock(&h->lock);
-	rc = check_room(h, p);
-	if (!rc) {
-		count_one(&h->initiated);
-		*h->last = p;
-		h->last = &p->request.next;
-		wake(h);
-	}
-	pthread_mutex_unlock(&h->lock);
-	return rc;
-}
-
-/* Once it is queued another thread may have sent it: then it says no more. */
-static int enqueue(struct xdivert_injection *h, struct xdivert_packet *p)
-{
-	bool diverted = p->diverted;
-	int rc;
-
-	if (!diverted)
-		__atomic_fetch_add(&h->x->shared->originated, 1,
-				   __ATOMIC_RELAXED);
-	p->diverted = false;
-	p->state = PACKET_QUEUED;
-	rc = inject_dispatches(h) ? queue_own(h, p) : queue_shared(h, p);
-	if (!rc)
-		return 0;
-	p->diverted = diverted;
-	p->state = PACKET_OURS;
-	if (!diverted)
-		__atomic_fetch_sub(&h->x->shared->originated, 1,
-				   __ATOMIC_RELAXED);
-	return rc;
-}
-
-static uint32_t desc_flags(const struct xdivert_packet *p)
-{
-	uint32_t flags = 0;
-
-	if (p->flags & XDIVERT_PACKET_FORWARDED)
-		flags |= XDV_DESC_DECREMENT_TTL;
-	if (p->flags & XDIVERT_PACKET_VIA_STACK)
-		flags |= XDV_DESC_VIA_STACK;
-	return flags;
-}
-
-static int initiate(struct xdivert_injection *h, uint32_t kind,
-		    const struct request *request, uint32_t flags, int family,
-		    struct xdivert_packet *p)
-{
-	int rc = check(h, kind, flags, family, p);
-
-	if (rc)
-		return rc;
-	p->request = *request;
-	p->request.submitted = inject_now(h);
-	if (p->request.compartment == h->x->id)
-		p->request.compartment = XDIVERT_COMPARTMENT_UNSPECIFIED;
-	if (p->request.compartment)
-		rc = compartment_born(p->request.compartment, &p->request.born);
-	return rc ? rc : enqueue(h, p);
-}
-
-int xdivert_inject_forward_async(struct xdivert_injection *h, uint64_t context,
-				 uint32_t flags, int family,
-				 uint32_t compartment, uint32_t ifindex,
-				 struct xdivert_packet *packet,
-				 xdivert_completion_fn fn, void *arg)
-{
-	struct request request = {
-		.context = context,
-		.compartment = compartment,
-		.ifindex = ifindex,
-		.flags = desc_flags(packet),
-		.fn = fn,
-		.arg = arg,
-	};
-
-	return initiate(h, XDIVERT_KIND_FORWARD, &request, flags, family,
-			packet);
-}
-
-int xdivert_inject_receive_async(struct xdivert_injection *h, uint64_t context,
-				 uint32_t flags, int family,
-				 uint32_t compartment, uint32_t ifindex,
-				 struct xdivert_packet *packet,
-				 xdivert_completion_fn fn, void *arg)
-{
-	struct request request = {
-		.context = context,
-		.compartment = compartment,
-		.ifindex = ifindex,
-		.flags = XDV_DESC_RECEIVE,
-		.fn = fn,
-		.arg = arg,
-	};
-
-	return initiate(h, XDIVERT_KIND_RECEIVE, &request, flags, family,
-			packet);
-}
-
 /* ---- dispatching ---- */
 
 void inject_complete(struct xdivert_injection *h, struct xdivert_packet *p,
@@ -384,7 +149,7 @@ void inject_complete(struct xdivert_injection *h, struct xdivert_packet *p,
 	}
 	p->state = PACKET_OURS;
 	p->weight = 1;
-	count_one(&h->completed);
+	pending_done(h);
 	if (fn)
 		fn(p->request.arg, p, completion);
 	else
@@ -421,33 +186,6 @@ static struct xdivert_packet *cut_run(struct xdivert_injection *h,
 	return rest;
 }
 
-static struct xdivert_packet *take_queued(struct xdivert_injection *h)
-{
-	struct xdivert_packet *chain;
-
-	if (h->signalled || __atomic_load_n(&h->first, __ATOMIC_ACQUIRE))
-		take_over(h);
-	chain = h->own_first;
-	h->own_first = NULL;
-	h->own_last = &h->own_first;
-	h->stuck = false;
-	return chain;
-}
-
-/* What cannot be sent yet goes before what was queued since. */
-static void put_back(struct xdivert_injection *h, struct xdivert_packet *chain)
-{
-	struct xdivert_packet *last = chain;
-
-	while (last->request.next)
-		last = last->request.next;
-	last->request.next = h->own_first;
-	if (!h->own_first)
-		h->own_last = &last->request.next;
-	h->own_first = chain;
-	h->stuck = true;
-}
-
 static int send_chain(struct xdivert_injection *h, struct xdivert_packet *chain)
 {
 	struct xdivert_packet *rest;
@@ -455,13 +193,13 @@ static int send_chain(struct xdivert_injection *h, struct xdivert_packet *chain)
 
 	for (; chain; chain = rest) {
 		if (!h->free_slots) {
-			put_back(h, chain);
+			pending_put_back(h, chain);
 			break;
 		}
 		if (parts_wanted(h, chain)) {
 			rest = chain->request.next;
 			if (!parts_send(h, chain)) {
-				put_back(h, chain);
+				pending_put_back(h, chain);
 				break;
 			}
 			n++;
@@ -477,7 +215,7 @@ static int send_chain(struct xdivert_injection *h, struct xdivert_packet *chain)
 static int send_queued(struct xdivert_injection *h)
 {
 	struct xdivert_packet *again;
-	int n = send_chain(h, take_queued(h));
+	int n = send_chain(h, pending_take(h));
 
 	/* Too big for its route, as it turned out. */
 	again = h->again;
@@ -513,8 +251,7 @@ static void end(struct xdivert_injection *h)
 	dispatched = NULL;
 	home_leave(h);
 	pool_share_spares(h);
-	if (h->first || (h->own_first && !h->stuck))
-		wake(h);
+	pending_wake(h);
 	pthread_mutex_unlock(&h->lock);
 }
 
@@ -596,7 +333,7 @@ int xdivert_timeout(const struct xdivert_injection *h)
 
 static void cancel(struct xdivert_injection *h)
 {
-	struct xdivert_packet *chain = take_queued(h), *rest;
+	struct xdivert_packet *chain = pending_take(h), *rest;
 	int n = 0;
 
 	begin(h);
@@ -627,7 +364,7 @@ static void finish(struct xdivert_injection *h, int timeout_ms)
 		send_queued(h);
 		end(h);
 		left = time_left(until, timeout_ms);
-		if (!pending(h) || !left)
+		if (!pending_count(h) || !left)
 			return;
 		poll(&fd, 1, wait_timeout(h, left));
 	}

@@ -62,26 +62,29 @@ struct xdivert_injection {
 	uint32_t spare[SPARE_MAX];
 	uint32_t spares;
 
-	/* inject.c, the dispatching thread's own: it takes no lock for what
+	/* pending.c, the dispatching thread's own: it takes no lock for what
 	 * it queues itself, which goes behind what others queued before.
 	 */
 	struct xdivert_packet *own_first, **own_last;
 	uint32_t own_initiated, completed; /* ever; only it writes these */
 	bool stuck; /* own_first waits for something to complete */
 
-	/* inject.c, under lock */
+	/* pending.c, under lock */
 	struct xdivert_packet *first, **last; /* queued */
 	uint32_t initiated;		      /* by other threads, ever */
 	bool closing;
 	bool signalled; /* wake is readable */
-	uint64_t clock; /* while a batch is classified: when that began */
-	bool dispatching;
+	int wake;	/* eventfd */
+
+	/* inject.c */
+	bool dispatching; /* under lock */
+	uint64_t clock;	  /* while a batch is classified: when that began */
+	int epoll;
+	int alive; /* state_handle_lock() */
+
 	/* home.c */
 	bool at_home;  /* the dispatching thread is in our namespace */
 	int elsewhere; /* the one that it came from, -1: ours */
-	int wake;      /* eventfd */
-	int epoll;
-	int alive; /* state_handle_lock() */
 
 	/* tell.c */
 	int tell4, tell6; /* sockets, -1: not yet */

@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <bpf/bpf.h>
@@ -19,6 +18,7 @@
 #include <linux/if_link.h>
 #include <xdivert.h>
 
+#include "clock.h"
 #include "compartment.h"
 #include "error.h"
 #include "group.h"
@@ -34,14 +34,6 @@
 #define ETHERNET_HEADER 14
 #define CANCEL_BOUND	1000000000ull /* ns; it takes some microseconds */
 #define PORT_MOST	10 /* packets: more are cheaper as live frames */
-
-static uint64_t now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000000ull + t.tv_nsec;
-}
 
 static int load_with_table(struct xdivert_injection *h)
 {

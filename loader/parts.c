@@ -3,9 +3,9 @@
 #include <net/if.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "bytes.h"
+#include "clock.h"
 #include "compartment.h"
 #include "fragment.h"
 #include "home.h"
@@ -28,14 +28,6 @@ struct parts {
 	bool probed; /* the first has gone: no route says less */
 	struct xdv_completion first;
 };
-
-static uint64_t now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000000ull + t.tv_nsec;
-}
 
 /* ---- how big is too big ---- */
 

@@ -8,12 +8,12 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
-#include <time.h>
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <xdivert.h>
 
+#include "clock.h"
 #include "error.h"
 #include "home.h"
 #include "inject.skel.h"
@@ -32,14 +32,6 @@
 #endif
 
 _Static_assert(XDIVERT_PENDING_MAX <= XDV_INFLIGHT, "too few descriptors");
-
-static uint64_t now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000000ull + t.tv_nsec;
-}
 
 static uint32_t *slot_at(struct xdivert_injection *h, uint32_t position)
 {

@@ -9,11 +9,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
+#include "clock.h"
 #include "error.h"
 #include "ruleset.h"
 #include "state.h"
@@ -30,14 +30,6 @@ struct change {
 	bool reload;  /* address sets */
 	bool refresh; /* the rules mean the same */
 };
-
-static uint64_t now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000000ull + t.tv_nsec;
-}
 
 static int by_priority(const void *a, const void *b)
 {

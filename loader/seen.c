@@ -22,26 +22,18 @@
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/random.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
+#include "clock.h"
 #include "seen.h"
 
 #define REMEMBERED 10000000000ull /* ns */
 #define HEAD	   64		  /* bytes */
 #define PRIME1	   0x9e3779b185ebca87ull
 #define PRIME2	   0xc2b2ae3d27d4eb4full
-
-static uint64_t now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000000ull + t.tv_nsec;
-}
 
 static uint64_t mix(uint64_t lane, uint64_t word)
 {

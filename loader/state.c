@@ -3,25 +3,21 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <sched.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
-#include <sys/mount.h>
 #include <sys/random.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
-#include <linux/magic.h>
 
 #include "attach.h"
+#include "bpffs.h"
 #include "compartment.h"
 #include "error.h"
 #include "multibuf.h"
@@ -30,111 +26,6 @@
 #include "stats.h"
 #include "tap.h"
 #include "xdp_ingress.skel.h"
-
-#define BPFFS		      "/sys/fs/bpf"
-#define PID_NAMESPACE_OF_INIT 0xeffffffcu /* include/linux/proc_ns.h */
-
-static bool is_bpffs(const char *path)
-{
-	struct statfs fs;
-
-	return !statfs(path, &fs) && fs.f_type == BPF_FS_MAGIC;
-}
-
-static pid_t parent_of(pid_t pid)
-{
-	char path[64];
-	FILE *file;
-	int parent = 0;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	file = fopen(path, "re");
-	if (!file)
-		return 0;
-	if (fscanf(file, "%*d (%*[^)]) %*c %d", &parent) != 1)
-		parent = 0;
-	fclose(file);
-	return parent;
-}
-
-/* Mount bpffs where everybody sees it: in the mount namespace of pid. */
-static void mount_bpffs(pid_t pid)
-{
-	char path[64];
-	pid_t child = fork();
-	int ns;
-
-	if (child) {
-		waitpid(child, NULL, 0);
-		return;
-	}
-	snprintf(path, sizeof(path), "/proc/%d/ns/mnt", pid);
-	ns = open(path, O_RDONLY | O_CLOEXEC);
-	if (ns >= 0)
-		setns(ns, CLONE_NEWNS);
-	_exit(mount("bpf", BPFFS, "bpf", 0, NULL) ? 1 : 0);
-}
-
-/*
- * `ip netns exec` hides bpffs behind a fresh sysfs; the processes that started
- * it still see it. The outermost of them that we may look at mounts it if
- * nobody has.
- */
-static const char *bpffs_of_ancestor(char *path, size_t size)
-{
-	pid_t pid = getpid(), outermost = pid;
-
-	while ((pid = parent_of(pid)) > 0) {
-		snprintf(path, size, "/proc/%d/root" BPFFS, pid);
-		if (is_bpffs(path))
-			return path;
-		if (!access(path, F_OK))
-			outermost = pid;
-	}
-	mount_bpffs(outermost);
-	snprintf(path, size, "/proc/%d/root" BPFFS, outermost);
-	return path;
-}
-
-const char *state_bpffs(char *path, size_t size)
-{
-	if (is_bpffs(BPFFS))
-		return BPFFS;
-	return bpffs_of_ancestor(path, size);
-}
-
-/* The namespace's name for `ip netns`, "default" for init's, or its inode (for
- * names with a dot too: bpffs takes none).
- */
-static void compartment_name(char *name, size_t size)
-{
-	struct stat self, other;
-	struct dirent *entry;
-	char path[300];
-	DIR *dir;
-
-	snprintf(name, size, "default");
-	if (stat("/proc/thread-self/ns/net", &self))
-		return;
-	/* In a container process 1 is not the host's. */
-	if (!stat("/proc/self/ns/pid", &other) &&
-	    other.st_ino == PID_NAMESPACE_OF_INIT &&
-	    !stat("/proc/1/ns/net", &other) && other.st_ino == self.st_ino)
-		return;
-	snprintf(name, size, "net-%lu", (unsigned long)self.st_ino);
-	dir = opendir("/run/netns");
-	if (!dir)
-		return;
-	while ((entry = readdir(dir))) {
-		if (strchr(entry->d_name, '.'))
-			continue;
-		snprintf(path, sizeof(path), "/run/netns/%s", entry->d_name);
-		if (!stat(path, &other) && other.st_ino == self.st_ino &&
-		    other.st_dev == self.st_dev)
-			snprintf(name, size, "%s", entry->d_name);
-	}
-	closedir(dir);
-}
 
 void state_path(const struct xdivert *s, const char *name, char *path,
 		unsigned int size)
@@ -159,7 +50,7 @@ static int choose_dir(struct xdivert *s, const char *pin_dir, bool create)
 	/* The usual place may be hidden, or not be mounted yet. */
 	if (!strncmp(pin_dir, BPFFS "/", sizeof(BPFFS)))
 		snprintf(parent, sizeof(s->root), "%s%s",
-			 state_bpffs(path, sizeof(path)),
+			 bpffs_path(path, sizeof(path)),
 			 pin_dir + sizeof(BPFFS) - 1);
 	else
 		snprintf(parent, sizeof(s->root), "%s", pin_dir);

@@ -53,8 +53,6 @@ void state_remove_idle(struct xdivert *s);
 /* Path of a pin in the folder; the buffer is the caller's. */
 void state_path(const struct xdivert *s, const char *name, char *path,
 		unsigned int size);
-/* Where bpffs is, mounted if nobody has; path, or a constant. */
-const char *state_bpffs(char *path, size_t size);
 int state_pin(const struct xdivert *s, int fd, const char *name);
 void state_unpin(const struct xdivert *s, const char *name);
 

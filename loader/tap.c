@@ -4,7 +4,6 @@
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <bpf/bpf.h>
@@ -13,6 +12,7 @@
 #include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
 
+#include "clock.h"
 #include "multibuf.h"
 #include "netdev.h"
 #include "netlink.h"
@@ -28,14 +28,6 @@ struct tap {
 	uint32_t index;
 	uint32_t longest; /* IP packet */
 };
-
-static uint64_t now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000000ull + t.tv_nsec;
-}
 
 /*
  * The far end's receive ring holds 256 frames, which a few GSO packets fill.

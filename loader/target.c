@@ -6,24 +6,16 @@
  */
 #include <errno.h>
 #include <net/if.h>
-#include <time.h>
 
 #include <bpf/bpf.h>
 
+#include "clock.h"
 #include "target.h"
 
 #define REMEMBERED 5000000000ull /* ns */
 #define ROWS                                                                   \
 	(sizeof(((struct xdivert_injection *)0)->targets) /                    \
 	 sizeof(struct target))
-
-static uint64_t now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000000ull + t.tv_nsec;
-}
 
 /* Everybody may see it: xdivert_targets(). */
 static void publish(const struct xdivert_injection *h, const struct target *t)

@@ -3,11 +3,11 @@
 #include <netinet/in.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <linux/icmp.h>
 
+#include "clock.h"
 #include "tell.h"
 
 #define PRECEDENCE_CONTROL 0xc0 /* RFC 1812 4.3.2.5 */
@@ -53,14 +53,6 @@ static void send6(struct xdivert_injection *h, const uint8_t *quote,
 	if (IN6_IS_ADDR_LINKLOCAL(&to.sin6_addr))
 		to.sin6_scope_id = iif;
 	sendto(h->tell6, message, len, MSG_DONTWAIT, (void *)&to, sizeof(to));
-}
-
-static uint64_t now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000000ull + t.tv_nsec;
 }
 
 void tell_open(struct xdivert_injection *h)

@@ -6,23 +6,15 @@
  */
 #include <errno.h>
 #include <string.h>
-#include <time.h>
 
 #include <xdivert.h>
 
+#include "clock.h"
 #include "inject.skel.h"
 #include "ring.h"
 #include "wait.h"
 
 #define BOUND (XDIVERT_BOUND_MS * 1000000ull)
-
-static uint64_t now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000000ull + t.tv_nsec;
-}
 
 void wait_hold(struct xdivert_injection *h, struct xdv_desc *desc)
 {
