@@ -117,7 +117,8 @@ static int read_once(const struct xdivert *s, struct xdivert_stats *total,
 	values = calloc(cpus, sizeof(*values));
 	if (!values)
 		return -ENOMEM;
-	*total = (struct xdivert_stats){0};
+	/* Read before they leave, packets do not seem to be held that are not. */
+	*total = (struct xdivert_stats){.originated = s->shared->originated};
 	while (!bpf_map_get_next_key(s->stats, previous, &key)) {
 		struct xdivert_stats one = {.ifindex = key};
 
@@ -147,7 +148,6 @@ static int read_once(const struct xdivert *s, struct xdivert_stats *total,
 	}
 	free(values);
 	derive(total);
-	total->originated = s->shared->originated;
 	total->dropped = s->shared->dropped;
 	total->abandoned = s->shared->abandoned;
 	total->returned = s->shared->returned;
