@@ -341,12 +341,14 @@ int xdivert_detach_all(struct xdivert *x)
 int xdivert_interfaces(struct xdivert *x, struct xdivert_interface *list, int n)
 {
 	__u32 key, *previous = NULL;
+	bool here = state_here(x);
 	struct xdv_iface iface;
 	int count = 0;
 
 	while (next_iface(x, &previous, &key, &iface)) {
 		if (count < n) {
-			if_indextoname(key, iface.name);
+			if (here)
+				if_indextoname(key, iface.name);
 			if (iface.hook == XDV_HOOK_TC)
 				iface.queues = tap_count(x);
 			list[count].iface = iface;

@@ -6,12 +6,12 @@
 #include "inject.h"
 
 /* Whoever asks the kernel about interfaces and routes goes there first. Looks
- * once until home_leave().
+ * once until home_leave(). On failure the thread is where it was.
  */
-void home_enter(struct xdivert_injection *h);
+int home_enter(struct xdivert_injection *h);
 /* From another compartment, for which home_enter() was left. */
-void home_return(const struct xdivert_injection *h);
+void home_return(struct xdivert_injection *h);
 /* Back to where the thread was. */
-void home_leave(struct xdivert_injection *h);
+int home_leave(struct xdivert_injection *h);
 
 #endif

@@ -246,10 +246,13 @@ static void begin(struct xdivert_injection *h)
 
 static void end(struct xdivert_injection *h)
 {
+	int rc = home_leave(h);
+
+	if (rc)
+		h->trouble = rc;
 	pthread_mutex_lock(&h->lock);
 	h->dispatching = false;
 	dispatched = NULL;
-	home_leave(h);
 	pool_share_spares(h);
 	pending_wake(h);
 	pthread_mutex_unlock(&h->lock);
@@ -384,6 +387,7 @@ int xdivert_injection_destroy(struct xdivert_injection *h, int timeout_ms)
 	if (timeout_ms)
 		finish(h, timeout_ms);
 	cancel(h);
+	/* Not allowed to, it leaves devices to their descriptors' end. */
 	home_enter(h);
 	serve_end(h);
 	left = pool_abandon(h);

@@ -295,12 +295,14 @@ void live_send(struct xdivert_injection *h, struct xdivert_packet *chain)
 
 	if (goes_through_port(h, &r) && run_port(h))
 		return;
-	home_enter(h);
-	if (!r.compartment) {
+	if (home_enter(h)) {
+		ring_refuse(h, -ENOTCONN, XDV_REASON_NO_COMPARTMENT);
+	} else if (!r.compartment) {
 		send_here(h, longest, &r);
 	} else if (compartment_switch(r.compartment, r.born)) {
 		ring_refuse(h, -ENOTCONN, XDV_REASON_NO_COMPARTMENT);
 	} else {
+		wait_gone(h, r.compartment, r.born, false);
 		send_here(h, longest, &r);
 		home_return(h);
 	}
@@ -316,16 +318,18 @@ void live_refuse(struct xdivert_injection *h, struct xdivert_packet *chain,
 
 static void resume(struct xdivert_injection *h, const struct xdv_desc *next)
 {
+	uint64_t born = h->packets[next->frame].request.born;
 	uint32_t compartment = next->compartment;
 
-	home_enter(h);
-	if (!compartment) {
-		run_held(h, 0);
-	} else if (compartment_switch(compartment,
-				      h->packets[next->frame].request.born)) {
+	if (home_enter(h)) {
 		wait_give_up(h, compartment, -ENOTCONN,
 			     XDV_REASON_NO_COMPARTMENT);
+	} else if (!compartment) {
+		run_held(h, 0);
+	} else if (compartment_switch(compartment, born)) {
+		wait_gone(h, compartment, born, true);
 	} else {
+		wait_gone(h, compartment, born, false);
 		run_held(h, compartment);
 		home_return(h);
 	}

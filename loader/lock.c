@@ -44,12 +44,10 @@ static int lock_dir(struct xdivert *s, int how)
 /* The flock is between processes, the mutex between threads. */
 static int lock_how(struct xdivert *s, int how)
 {
-	int rc;
+	int rc = state_check_here(s);
 
-	if (!state_here(s))
-		return error_set(-EXDEV, "this thread is in another network "
-					 "namespace than the one that was "
-					 "opened");
+	if (rc)
+		return rc;
 	rc = how & LOCK_NB ? pthread_mutex_trylock(&s->mutex)
 			   : pthread_mutex_lock(&s->mutex);
 

@@ -36,7 +36,8 @@ static uint32_t ask_mtu(struct xdivert_injection *h, const struct request *r)
 	char name[IF_NAMESIZE];
 	int mtu = -1;
 
-	home_enter(h);
+	if (home_enter(h))
+		return UINT32_MAX;
 	if (r->compartment && compartment_switch(r->compartment, r->born))
 		return UINT32_MAX;
 	if (if_indextoname(r->ifindex, name))

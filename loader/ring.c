@@ -187,8 +187,7 @@ static void complete_rest(struct xdivert_injection *h, struct xdv_desc *desc,
 		send_cut(h, desc);
 		break;
 	case XDV_DESC_NO_ROUTE:
-		home_enter(h);
-		if (netdev_up(desc->ifindex))
+		if (home_enter(h) || netdev_up(desc->ifindex))
 			complete_here(h, desc, -ENETUNREACH,
 				      XDV_REASON_FIB_NOT_FWDED);
 		else
@@ -246,8 +245,7 @@ static void ensure_stats(struct xdivert_injection *h, uint32_t ifindex)
 {
 	if (h->known[ifindex % 64] == ifindex)
 		return;
-	home_enter(h);
-	if (!stats_row(h->x, ifindex))
+	if (!home_enter(h) && !stats_row(h->x, ifindex))
 		h->known[ifindex % 64] = ifindex;
 }
 

@@ -70,9 +70,12 @@ static bool look_around(struct xdivert_injection *h)
 /* Serve what is attached now; what cannot be done yet is tried again. */
 static void refresh(struct xdivert_injection *h)
 {
-	int rc;
+	int rc = home_enter(h);
 
-	home_enter(h);
+	if (rc) {
+		h->trouble = rc;
+		return;
+	}
 	if (h->stale && look_around(h))
 		h->stale = false;
 	/* The kernel frees the sockets of a detached interface a little later
@@ -120,6 +123,9 @@ int xdivert_serve_share(struct xdivert_injection *h, unsigned int share,
 			-EINVAL,
 			"a handle that serves must be of AF_UNSPEC and "
 			"of both kinds: rules may divert any packet");
+	rc = state_check_here(h->x);
+	if (rc)
+		return rc;
 	rc = crew_join(&h->crew, h->x, share, shares);
 	if (rc)
 		return rc;
@@ -137,8 +143,7 @@ int xdivert_serve_share(struct xdivert_injection *h, unsigned int share,
 	tell_open(h);
 	h->stale = true;
 	refresh(h);
-	home_leave(h);
-	return 0;
+	return home_leave(h);
 }
 
 int xdivert_serve(struct xdivert_injection *h)

@@ -414,6 +414,15 @@ bool state_here(const struct xdivert *s)
 	return !stat("/proc/thread-self/ns/net", &st) && st.st_ino == s->id;
 }
 
+int state_check_here(const struct xdivert *s)
+{
+	return state_here(s)
+		       ? 0
+		       : error_set(-EXDEV,
+				   "this thread is in another network "
+				   "namespace than the one that was opened");
+}
+
 static int open_netns(struct xdivert *s)
 {
 	struct stat st;

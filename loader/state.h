@@ -41,6 +41,8 @@ bool state_locked(const struct xdivert *s);
 
 /* Is this thread in the namespace that was opened? */
 bool state_here(const struct xdivert *s);
+/* -EXDEV if it is not. */
+int state_check_here(const struct xdivert *s);
 
 /* Tell the daemon that attachments changed. */
 void state_announce(const struct xdivert *s);

@@ -100,11 +100,13 @@ int xdivert_targets(struct xdivert *x, struct xdv_target *list, int n)
 {
 	uint64_t key, *previous = NULL;
 	struct xdv_target t;
+	bool here = state_here(x);
 	int count = 0;
 
 	while (!bpf_map_get_next_key(x->targets, previous, &key)) {
 		previous = &key;
-		if (bpf_map_lookup_elem(x->targets, &key, &t) || gone(&t))
+		if (bpf_map_lookup_elem(x->targets, &key, &t) ||
+		    (here && gone(&t)))
 			continue;
 		if (count < n)
 			list[count] = t;

@@ -181,6 +181,21 @@ const struct xdv_desc *wait_next(const struct xdivert_injection *h)
 
 /* ---- the end ---- */
 
+void wait_gone(struct xdivert_injection *h, uint32_t compartment, uint64_t born,
+	       bool this_one)
+{
+	struct xdv_desc *desc;
+	uint32_t i;
+
+	for (i = 0; i < h->held_count; i++) {
+		desc = &h->descs[h->held[i]];
+		if (!judged(desc) && desc->compartment == compartment &&
+		    (h->packets[desc->frame].request.born == born) == this_one)
+			wait_judge(h, desc, -ENOTCONN,
+				   XDV_REASON_NO_COMPARTMENT);
+	}
+}
+
 void wait_give_up(struct xdivert_injection *h, uint32_t compartment, int status,
 		  unsigned int reason)
 {

@@ -32,7 +32,12 @@ void wait_block(struct xdivert_injection *h, uint32_t compartment);
 /* The first whose turn it is; NULL if none. */
 const struct xdv_desc *wait_next(const struct xdivert_injection *h);
 
-/* Everything held of a compartment fails: it has gone, or no engine works. */
+/* What is held for the compartment that was made then, or for all others that
+ * had its number, fails: it has gone.
+ */
+void wait_gone(struct xdivert_injection *h, uint32_t compartment, uint64_t born,
+	       bool this_one);
+/* Everything held of a compartment fails: no engine works. */
 void wait_give_up(struct xdivert_injection *h, uint32_t compartment, int status,
 		  unsigned int reason);
 /* What is due fails. */
