@@ -21,7 +21,6 @@
  *   -EAFNOSUPPORT  a family that is not AF_INET or AF_INET6, or that the
  *                  handle was not created for
  *   -EOPNOTSUPP    a kind of injection that the handle was not created for
- *   -EMSGSIZE      more than XDIVERT_PACKET_MAX bytes
  *
  * Statuses of a completion (0: the device, or the local stack, took it):
  *
@@ -31,7 +30,8 @@
  *                  lacks clsact or cls_bpf)
  *   -ENXIO         it has no carrier (a veth: its peer is down)
  *   -ENOBUFS       the device's queue, its qdisc, or the library's own for a
- *                  next hop that is being resolved is full
+ *                  next hop that is being resolved is full, or there is no
+ *                  memory, or no frame to cut a long packet into
  *   -EMSGSIZE      longer than the interface's MTU
  *   -EHOSTUNREACH  the next hop does not answer ARP or neighbour discovery
  *   -EIO           its stack dropped it (the record's reason says why)
@@ -41,11 +41,14 @@
  *                  (reason FIB_FWD_DISABLED: net.ipv4.conf.*.forwarding)
  *   -EACCES        a prohibit route
  *   -ETIME         TTL or hop limit ends here
- *   -ENOTCONN      the compartment has gone meanwhile
+ *   -ENOTCONN      the compartment has gone meanwhile, or the dispatching
+ *                  thread may not enter it
  *   -ECANCELED     the handle was destroyed first
  *   -EINVAL        the packet's IP header was spoilt after initiation
  *   -ETIMEDOUT     the kernel did not say in XDIVERT_BOUND_MS what it did with
  *                  the frame
+ *
+ * and, with reason ENGINE, what the kernel call said that was to send it.
  *
  * A frame that the interface cannot transmit as an XDP frame, whose next hop is
  * not resolved, or which shall pass the qdisc (XDIVERT_PACKET_VIA_STACK) takes
@@ -93,7 +96,9 @@ XDIVERT_API const char *xdivert_error(void);
 
 /* The id of a name of `ip netns`. -ENOTCONN: there is none. */
 XDIVERT_API int xdivert_compartment_find(const char *name, uint32_t *id);
-/* Move the calling thread into it, for good. -ENOTCONN: there is none. */
+/* Move the calling thread into it, for good. -ENOTCONN: there is none; -EPERM:
+ * without CAP_SYS_ADMIN.
+ */
 XDIVERT_API int xdivert_compartment_enter(const char *name);
 
 /*
@@ -101,7 +106,10 @@ XDIVERT_API int xdivert_compartment_enter(const char *name);
  * and counters. It lives in bpffs while an interface is attached or a daemon
  * runs, or somebody has a handle. Any number of processes may have it open, and
  * any number of threads may use one object, in the namespace that it was opened
- * in: from others those that change something return -EXDEV. Once everything
+ * in: from others those that change something return -EXDEV, and names of
+ * interfaces are those of the time when they were attached. Handles and what
+ * is done with them take locks of their object only for moments: what reads or
+ * changes it may be called beside a dispatching thread. Once everything
  * was detached an object is of no use, whatever was attached since: its
  * functions return -ENOTCONN.
  */
@@ -113,7 +121,10 @@ struct xdivert_open_opts {
 	bool create;	     /* make what is missing */
 };
 
-/* opts may be NULL. -ENOTCONN: nothing is there and create is not set. */
+/* opts may be NULL. -ENOTCONN: nothing is there and create is not set;
+ * -EPROTO: another version of the library made what is there; -EPERM:
+ * privileges are missing, or the folder is not in a bpffs.
+ */
 XDIVERT_API int xdivert_open(struct xdivert **x,
 			     const struct xdivert_open_opts *opts);
 XDIVERT_API void xdivert_close(struct xdivert *x);
@@ -160,9 +171,11 @@ XDIVERT_API int xdivert_interfaces(struct xdivert *x,
 XDIVERT_API pid_t xdivert_daemon(struct xdivert *x);
 
 /* Rules. rule->id is set. All or nothing; a packet sees the rules before or
- * after. -EEXIST: the name is taken; -EINVAL: see xdivert_error().
+ * after. -EEXIST: the name is taken; -ENODEV: it names an interface that is not
+ * there; -EINVAL: see xdivert_error().
  */
 XDIVERT_API int xdivert_rule_add(struct xdivert *x, struct xdv_rule *rule);
+/* -ENOENT: there is none of that name. */
 XDIVERT_API int xdivert_rule_del(struct xdivert *x, const char *name);
 XDIVERT_API int xdivert_rule_flush(struct xdivert *x);
 /* Those in force: how many, in the order in which they are tried. The caller
@@ -176,7 +189,8 @@ XDIVERT_API int xdivert_rules_all(struct xdivert *x, struct xdv_rule **list);
  * These rules instead of those that are there: all or nothing, and a packet
  * sees the rules before or after. Of one priority, they are tried in the order
  * of the array. A rule that is there already, in every respect, keeps its id
- * and what it counted. -EINVAL, -EEXIST: see xdivert_error().
+ * and what it counted. -EINVAL, -EEXIST, -ENODEV: see xdivert_error(); -E2BIG:
+ * more than XDV_MAX_RULES.
  */
 XDIVERT_API int xdivert_rules_apply(struct xdivert *x,
 				    const struct xdv_rule *rules, int n);
@@ -351,7 +365,7 @@ XDIVERT_API void xdivert_packet_free(struct xdivert_packet *p);
 /* The IP header. Valid until the packet is injected, freed or resized. */
 XDIVERT_API uint8_t *xdivert_packet_data(struct xdivert_packet *p);
 XDIVERT_API uint32_t xdivert_packet_len(const struct xdivert_packet *p);
-/* Zeroes if it was not diverted. */
+/* Zeroes if it was not diverted. Valid as long as the packet is yours. */
 XDIVERT_API const struct xdivert_metadata *
 xdivert_packet_metadata(const struct xdivert_packet *p);
 XDIVERT_API uint32_t xdivert_packet_flags(const struct xdivert_packet *p);
@@ -418,7 +432,8 @@ XDIVERT_API int xdivert_packet_finish(struct xdivert_packet *p);
  * xdivert_dispatch() or xdivert_injection_destroy(), on their thread, never
  * before the initiating call has returned. The packet is the callback's: it
  * must free it or inject it again. Initiating injections in it is allowed,
- * dispatching is not.
+ * dispatching and destroying the handle are not (-EDEADLK), nor is moving the
+ * thread to another network namespace.
  */
 typedef void (*xdivert_completion_fn)(void *arg, struct xdivert_packet *packet,
 				      const struct xdv_completion *completion);
@@ -426,8 +441,9 @@ typedef void (*xdivert_completion_fn)(void *arg, struct xdivert_packet *packet,
 /*
  * An injection handle with its own UMEM, for one family (AF_INET, AF_INET6 or
  * AF_UNSPEC: both) and kinds of injection. x must outlive it. Each has a device
- * of its own (xdvN, down) and 32 MiB of locked kernel memory; a namespace has
- * room for 64. -ENOTCONN: not ready; -EINVAL: no such kind; -EAFNOSUPPORT: no
+ * of its own (xdvN, down) and 32 MiB of locked kernel memory; where the kernel
+ * has no tap devices a namespace has room for 64 of them. -ENOTCONN: not ready;
+ * -EINVAL: no such kind; -EAFNOSUPPORT: no
  * such family; -EXDEV: the thread is not in x's namespace; -EPERM: privileges
  * are missing; others of the kernel's when it has no room for it.
  */
@@ -535,8 +551,9 @@ typedef void (*xdivert_classify_fn)(void *arg, struct xdivert_packet *packet,
 /*
  * Become the daemon of the handle's compartment: from now on packets that
  * match a rule come to this handle. -EBUSY: there is one already; -EALREADY:
- * this handle is it; -EINVAL: the handle is not of AF_UNSPEC and
- * XDIVERT_KIND_ALL, and could not send on whatever a rule diverts.
+ * this handle is it; -EXDEV: the thread is not in that namespace; -EINVAL: the
+ * handle is not of AF_UNSPEC and XDIVERT_KIND_ALL, and could not send on
+ * whatever a rule diverts.
  */
 XDIVERT_API int xdivert_serve(struct xdivert_injection *h);
 /*

@@ -38,9 +38,6 @@ static int check(const struct xdivert_injection *h, uint32_t kind,
 				 "the handle is for another kind of injection");
 	if (p->h != h || p->state != PACKET_OURS)
 		return error_set(-EINVAL, "not a packet of this handle");
-	if (p->len > XDIVERT_PACKET_MAX)
-		return error_set(-EMSGSIZE, "%u bytes; %d fit", p->len,
-				 XDIVERT_PACKET_MAX);
 	if (!sound(p, family))
 		return error_set(-EINVAL, "not a sound IPv%d packet",
 				 family == AF_INET ? 4 : 6);

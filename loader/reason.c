@@ -53,7 +53,7 @@ static const struct {
 	{"FQ_BAND_LIMIT", ENOBUFS},	{"FQ_FLOW_LIMIT", ENOBUFS},
 	{"CPU_BACKLOG", ENOBUFS},	{"FULL_RING", ENOBUFS},
 	{"DEV_READY", ENETDOWN},	{"PKT_TOO_BIG", EMSGSIZE},
-	{"TC_EGRESS", EPERM},		{"NOMEM", ENOMEM},
+	{"TC_EGRESS", EPERM},		{"NOMEM", ENOBUFS},
 };
 
 void reason_errnos(uint16_t *table, uint32_t n)

@@ -20,8 +20,9 @@ static void test_C05_context(void **state)
 	struct xdivert_injection *h = create(AF_UNSPEC, BOTH);
 	struct xdv_completion list[8];
 	struct tally t = {0};
+	static const uint64_t contexts[] = {UINT64_MAX, 0, 1ull << 32, 9};
 	uint64_t seen = 0, before = 0;
-	int n;
+	int n, i;
 
 	(void)state;
 	while ((n = xdivert_completions(lab.x, &before, list, 8, NULL)) > 0)
@@ -31,6 +32,18 @@ static void test_C05_context(void **state)
 	assert_int_equal(t.last.context, 77);
 	assert_int_equal(xdivert_completions(lab.x, &seen, list, 8, NULL), 1);
 	assert_int_equal(list[0].context, 77);
+	/* Each has its own, whatever it is. */
+	for (i = 0; i < 4; i++)
+		assert_int_equal(xdivert_inject_forward_async(
+					 h, contexts[i], 0, AF_INET, 0, lab.w0,
+					 lab_packet(h, &plain), completed, &t),
+				 0);
+	xdivert_dispatch(h, 0);
+	assert_int_equal(t.called, 5);
+	assert_int_equal(t.last.context, contexts[3]);
+	assert_int_equal(xdivert_completions(lab.x, &seen, list, 8, NULL), 4);
+	for (i = 0; i < 4; i++)
+		assert_true(list[i].context == contexts[i]);
 	xdivert_injection_destroy(h, -1);
 }
 

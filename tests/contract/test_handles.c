@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "tally.h"
@@ -54,6 +55,50 @@ static void test_C01_handles(void **state)
 	assert_int_equal(ta.called, 1);
 	assert_int_equal(xdivert_injection_destroy(a, -1), 0);
 	assert_int_equal(xdivert_injection_destroy(b, -1), 0);
+	check_books();
+}
+
+static int inject_in_a_child(void)
+{
+	struct xdivert_injection *h;
+	struct xdivert_open_opts opts = {.sz = sizeof(opts),
+					 .pin_dir = lab.pins};
+	struct tally t = {0};
+	struct xdivert *x;
+
+	if (xdivert_open(&x, &opts) ||
+	    xdivert_injection_create(&h, x, AF_UNSPEC, BOTH))
+		return 1;
+	if (inject(h, &plain, lab.w0, &t) || xdivert_dispatch(h, 0) != 1)
+		return 2;
+	/* One that does not end in peace leaves what it has. */
+	return t.ok == 1 && !xdivert_injection_destroy(h, -1) ? 0 : 3;
+}
+
+/* A handle of each of two processes, side by side. */
+static void test_C01_processes(void **state)
+{
+	struct xdivert_injection *h = create(AF_UNSPEC, BOTH);
+	struct tally t = {0};
+	int status;
+	pid_t child;
+
+	(void)state;
+	drain_wire(lab.wire_w);
+	assert_int_equal(inject(h, &plain, lab.w0, &t), 0);
+	child = fork();
+	if (!child)
+		_exit(inject_in_a_child());
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+	expect_on(lab.wire_w, plain.text);
+	expect_nothing_on(lab.wire_w, plain.text);
+	assert_int_equal(t.called, 0);
+	assert_int_equal(xdivert_dispatch(h, 0), 1);
+	assert_int_equal(t.ok, 1);
+	expect_on(lab.wire_w, plain.text);
+	assert_int_equal(xdivert_injection_destroy(h, -1), 0);
 	check_books();
 }
 
@@ -157,6 +202,7 @@ static void dispatch_inside(void *arg, struct xdivert_packet *p,
 	(void)c;
 	t->thread = pthread_self();
 	t->rc = xdivert_dispatch(t->h, 0);
+	assert_int_equal(xdivert_injection_destroy(t->h, 0), -EDEADLK);
 	if (t->again-- > 0)
 		assert_int_equal(xdivert_inject_forward_async(
 					 t->h, 0, 0, AF_INET, 0, lab.w0, p,
@@ -189,6 +235,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_C01_handles),
+		cmocka_unit_test(test_C01_processes),
 		cmocka_unit_test(test_C01_only_whole_handles_serve),
 		cmocka_unit_test(test_C02_not_ready),
 		cmocka_unit_test(test_C03_destroy_waits),

@@ -30,6 +30,17 @@ static void test_C11_initiated_not_sent(void **state)
 	xdivert_injection_destroy(h, -1);
 }
 
+static int called_without;
+
+static void without_argument(void *arg, struct xdivert_packet *p,
+			     const struct xdv_completion *c)
+{
+	(void)c;
+	assert_null(arg);
+	called_without++;
+	xdivert_packet_free(p);
+}
+
 static void test_C13_argument(void **state)
 {
 	struct xdivert_injection *h = create(AF_UNSPEC, BOTH);
@@ -41,6 +52,13 @@ static void test_C13_argument(void **state)
 						      lab.w0, p, NULL, NULL),
 			 0);
 	assert_int_equal(xdivert_dispatch(h, 0), 1);
+	/* A function that wants nothing is given nothing. */
+	assert_int_equal(xdivert_inject_forward_async(
+				 h, 0, 0, AF_INET, 0, lab.w0,
+				 lab_packet(h, &plain), without_argument, NULL),
+			 0);
+	assert_int_equal(xdivert_dispatch(h, 0), 1);
+	assert_int_equal(called_without, 1);
 	assert_int_equal(xdivert_injection_destroy(h, -1), 0);
 	check_books();
 }

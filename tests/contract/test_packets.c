@@ -96,6 +96,45 @@ static void test_C16_held_and_injected_by_another_thread(void **state)
 	check_books();
 }
 
+/* Who holds all that a handle has room for gets no more; the rest is counted.
+ */
+static void test_C16_holding_is_bounded(void **state)
+{
+	enum { SENT = XDV_FRAMES + 500 };
+	struct xdivert_injection *h = serve("udp", XDV_LAYER_FORWARD);
+	static struct xdivert_packet *held[SENT];
+	struct xdivert_stats before, s;
+	int n = 0, got, i;
+
+	(void)state;
+	xdivert_stats_read(lab.x, &before, NULL, 0);
+	for (i = 0; i < SENT; i++) {
+		send_from_far(&through);
+		got = xdivert_receive(h, held + n, SENT - n);
+		assert_true(got >= 0);
+		n += got;
+	}
+	do {
+		n += xdivert_receive(h, held + n, SENT - n);
+		xdivert_stats_read(lab.x, &s, NULL, 0);
+	} while (s.matched - before.matched < SENT ||
+		 (uint64_t)n < s.diverted - before.diverted);
+	assert_true(n > XDV_FRAMES / 2 && n <= XDV_FRAMES);
+	assert_int_equal(s.held, n);
+	assert_int_equal(s.queue_dropped + s.unserved - before.queue_dropped -
+				 before.unserved,
+			 SENT - n);
+	/* What is let go makes room. */
+	while (n)
+		xdivert_packet_free(held[--n]);
+	assert_int_equal(xdivert_receive(h, held, 1), 0);
+	send_from_far(&through);
+	receive_one(h, held);
+	xdivert_packet_free(held[0]);
+	drain_wire(lab.wire_w);
+	end_serving(h);
+}
+
 /* A lone fragment goes out as it is. */
 static void test_C19_lone_fragment(void **state)
 {
@@ -216,6 +255,23 @@ static void test_C28_ttl(void **state)
 			 0);
 	xdivert_dispatch(h, 0);
 	assert_int_equal(t.last.status, -ETIME);
+	/* The same of IPv6. */
+	u.family = 6;
+	u.ttl = 33;
+	u.text = "diverted6";
+	send_from_far(&u);
+	receive_one(h, &p);
+	assert_int_equal(xdivert_packet_data(p)[7], 33);
+	assert_int_equal(xdivert_inject_onward(h, p), 0);
+	xdivert_dispatch(h, 0);
+	assert_true(lab_receive(lab.wire_w, "diverted6", frame, 2000) > 0);
+	assert_int_equal(frame[21], 32);
+	u.ttl = 1;
+	u.text = "made here6";
+	assert_int_equal(inject(h, &u, lab.w0, &t), 0);
+	xdivert_dispatch(h, 0);
+	assert_true(lab_receive(lab.wire_w, "made here6", frame, 2000) > 0);
+	assert_int_equal(frame[21], 1);
 	end_serving(h);
 }
 
@@ -224,6 +280,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_C10_clone_and_fresh),
 		cmocka_unit_test(test_C16_held_and_injected_by_another_thread),
+		cmocka_unit_test(test_C16_holding_is_bounded),
 		cmocka_unit_test(test_C19_lone_fragment),
 		cmocka_unit_test(test_C20_clones_are_independent),
 		cmocka_unit_test(test_C20_double_free),

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "tally.h"
@@ -128,6 +129,81 @@ static void test_C17_no_hook_on_the_way_out(void **state)
 	assert_int_equal(t.called, 2);
 	xdivert_stats_read(lab.x, &after, NULL, 0);
 	assert_int_equal(after.matched, before.matched);
+	end_serving(h);
+}
+
+/* In generic mode the hook sees what is injected into the receive path: it is
+ * not asked about, wherever it goes.
+ */
+static void test_C17_generic_mode(void **state)
+{
+	struct xdivert_attach_opts opts = {.sz = sizeof(opts),
+					   .mode = XDV_MODE_GENERIC};
+	struct xdivert_stats before, after;
+	struct xdivert_injection *h;
+	struct tally t = {0};
+
+	(void)state;
+	assert_int_equal(xdivert_attach(lab.x, "w0", NULL), 0);
+	assert_int_equal(xdivert_detach(lab.x, "v0"), 0);
+	assert_int_equal(xdivert_attach(lab.x, "v0", &opts), 0);
+	h = serve("udp", XDV_LAYER_FORWARD);
+	drain_wire(lab.wire_w);
+	xdivert_stats_read(lab.x, &before, NULL, 0);
+	/* Not to us: the stack forwards it. */
+	assert_int_equal(xdivert_inject_receive_async(
+				 h, 0, 0, AF_INET, 0, lab.v0,
+				 lab_packet(h, &through), completed, &t),
+			 0);
+	wait_called(h, &t, 1);
+	assert_int_equal(t.last.status, 0);
+	expect_on(lab.wire_w, through.text);
+	xdivert_stats_read(lab.x, &after, NULL, 0);
+	assert_int_equal(after.matched, before.matched);
+	end_serving(h);
+	assert_int_equal(xdivert_detach(lab.x, "v0"), 0);
+	assert_int_equal(xdivert_attach(lab.x, "v0", NULL), 0);
+	assert_int_equal(xdivert_detach(lab.x, "w0"), 0);
+}
+
+static double seconds(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec + t.tv_nsec / 1e9;
+}
+
+/* For ten seconds, however often it comes back meanwhile. */
+static void test_C18_is_forgotten_in_time(void **state)
+{
+	struct xdivert_injection *h = serve("udp", XDV_LAYER_FORWARD);
+	enum xdivert_injection_state is;
+	struct xdivert_packet *p;
+	struct udp u = through;
+	struct tally t = {0};
+	uint8_t frame[2100];
+	double start;
+	int n;
+
+	(void)state;
+	u.ttl = 20;
+	u.text = "not for ever";
+	drain_wire(lab.wire_w);
+	start = seconds();
+	assert_int_equal(inject(h, &u, lab.w0, &t), 0);
+	xdivert_dispatch(h, 0);
+	n = lab_receive(lab.wire_w, u.text, frame, 2000);
+	assert_true(n > 0);
+	do {
+		lab_send(frame + 14, n - 14);
+		receive_one(h, &p);
+		is = xdivert_query_injection_state(h, p, NULL);
+		xdivert_packet_free(p);
+		expect_nothing_on(lab.wire_w, u.text);
+	} while (is == XDIVERT_INJECTED_BY_SELF && seconds() < start + 30);
+	assert_int_equal(is, XDIVERT_NOT_INJECTED);
+	assert_true(seconds() > start + 9 && seconds() < start + 15);
 	end_serving(h);
 }
 
@@ -280,6 +356,14 @@ static void test_C25_receive_injection(void **state)
 			 0);
 	xdivert_dispatch(h, 0);
 	assert_int_equal(t.last.status, -ENODEV);
+	sh("ip link set w0 down");
+	assert_int_equal(xdivert_inject_receive_async(
+				 h, 0, 0, AF_INET, 0, lab.w0,
+				 lab_packet(h, &request), completed, &t),
+			 0);
+	xdivert_dispatch(h, 0);
+	assert_int_equal(t.last.status, -ENETDOWN);
+	lab_neighbours();
 	end_serving(h);
 }
 
@@ -325,7 +409,9 @@ int main(void)
 		cmocka_unit_test(test_C08_compartments),
 		cmocka_unit_test(test_C09_interfaces),
 		cmocka_unit_test(test_C17_no_hook_on_the_way_out),
+		cmocka_unit_test(test_C17_generic_mode),
 		cmocka_unit_test(test_C18_injection_state),
+		cmocka_unit_test(test_C18_is_forgotten_in_time),
 		cmocka_unit_test(test_C18_failed_injection_is_forgotten),
 		cmocka_unit_test(test_C25_receive_injection),
 		cmocka_unit_test(test_C26_order),

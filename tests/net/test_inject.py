@@ -7,7 +7,7 @@ import struct
 
 import pytest
 from scapy.layers.l2 import ARP
-from scapy.utils import wrpcap
+from scapy.utils import RawPcapWriter, wrpcap
 
 from packets import IP, UDP, Ether, IPv6, Path, udp
 
@@ -85,6 +85,28 @@ def test_pcap(lab, gateway, tmp_path):
         assert frame == bytes(Ether(**path.to_server) / p)
     stats = gateway.check_accounting()
     assert (stats["originated"], stats["completed"]) == (10, 10)
+
+
+def test_pcap_of_packets_that_were_cut_short(lab, gateway, tmp_path):
+    """Those are told by their numbers; the rest is sent."""
+    path = Path(lab)
+    file = tmp_path / "snaplen.pcap"
+    with RawPcapWriter(str(file), linktype=1) as writer:
+        writer.write_header(None)
+        for i, cut in enumerate((0, 10, 0, 30, 0)):
+            frame = bytes(Ether() / packet(f"from-a-capture-{i}"))
+            writer.write_packet(frame[:len(frame) - cut], wirelen=len(frame))
+    done = gateway.xdivert("inject", "--oif", "g1", "--pcap", file,
+                           check=False)
+    assert done.returncode == 1
+    told = done.stderr.splitlines()
+    assert len(told) == 2
+    for line, number in zip(told, (2, 4)):
+        assert f"packet {number}, of which not all was captured" in line
+    for i in (0, 2, 4):
+        assert path.arrives(f"from-a-capture-{i}".encode())
+    stats = gateway.check_accounting()
+    assert (stats["originated"], stats["completed"]) == (3, 3)
 
 
 def test_pcap_raw_link_type(lab, gateway, tmp_path):

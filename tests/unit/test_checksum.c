@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* Full and incremental checksums agree with each other and with RFC 1071. */
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "checksum.h"
+#include "packet.h"
 #include "unit.h"
 
 static void test_rfc1071_example(void **state)
@@ -113,6 +115,75 @@ static void test_incremental_equals_full(void **state)
 		memcpy(ip + at, to, len);
 		assert_int_equal(sum_of_all(ip, sizeof(ip), &h), 0);
 	}
+}
+
+/* After an edit: lengths and sums are made right, IPv4 and IPv6. */
+static void test_finish(void **state)
+{
+	static const uint8_t v4[] = {0x45, 0, 0,  0, 0, 7, 0,  0, 9, 17,
+				     1,	   2, 10, 0, 0, 1, 10, 0, 0, 2,
+				     0,	   5, 0,  6, 0, 8, 3,  4};
+	static const uint8_t v6[] = {
+		0x60,	  0,	    0, 0, 0, 0, 17, 9, [8] = 0xfd, [24] = 0xfd,
+		[39] = 1, [40] = 0, 5, 0, 6, 0, 8,  0, 0};
+	uint8_t ip[120] = {0};
+	struct xdivert_packet p = {.data = ip, .len = 41};
+	struct xdivert_headers h;
+
+	(void)state;
+	memcpy(ip, v4, sizeof(v4));
+	memcpy(ip + 28, "edited longer", 13);
+	assert_int_equal(xdivert_packet_finish(&p), 0);
+	assert_int_equal(ip[3], 41);
+	assert_int_equal(ip[25], 21);
+	assert_int_equal(csum_fold(csum_add(0, ip, 20)), 0);
+	assert_int_equal(xdivert_parse(ip, p.len, &h), 0);
+	assert_int_equal(sum_of_all(ip, p.len, &h), 0);
+	/* None stays none over IPv4; over IPv6 there must be one. */
+	ip[26] = ip[27] = 0;
+	assert_int_equal(xdivert_packet_finish(&p), 0);
+	assert_int_equal(ip[26] | ip[27], 0);
+	memset(ip, 0, sizeof(ip));
+	memcpy(ip, v6, sizeof(v6));
+	memcpy(ip + 48, "text", 4);
+	p.len = 52;
+	assert_int_equal(xdivert_packet_finish(&p), 0);
+	assert_int_equal(ip[5], 12);
+	assert_int_equal(ip[45], 12);
+	assert_true(ip[46] | ip[47]);
+	assert_int_equal(xdivert_parse(ip, p.len, &h), 0);
+	assert_int_equal(sum_of_all(ip, p.len, &h), 0);
+	/* A sum that comes out as 0 is written as all ones. */
+	ip[50] = ip[46];
+	ip[51] = ip[47];
+	memcpy(ip + 48, "te", 2);
+	ip[46] = ip[47] = 0;
+	assert_int_equal(xdivert_packet_finish(&p), 0);
+	assert_true(ip[46] | ip[47]);
+	p.len = 39;
+	assert_int_equal(xdivert_packet_finish(&p), -EINVAL);
+}
+
+/* Of a first fragment the sum is over what is not here. */
+static void test_finish_first_fragment(void **state)
+{
+	uint8_t ip[48] = {0x45, 0, 0,  0, 0, 7, 0x20, 0,   9, 17,
+			  1,	2, 10, 0, 0, 1, 10,   0,   0, 2,
+			  0,	5, 0,  6, 9, 9, 0x12, 0x34};
+	uint8_t six[72] = {0x60,      0, 0, 0, 0, 0, 44,   9,	[8] = 0xfd,
+			   [40] = 17, 0, 0, 1, 0, 0, 0,	   7, /* more follow */
+			   0,	      5, 0, 6, 9, 9, 0x12, 0x34};
+	struct xdivert_packet p = {.data = ip, .len = sizeof(ip)};
+
+	(void)state;
+	assert_int_equal(xdivert_packet_finish(&p), 0);
+	assert_int_equal(ip[3], sizeof(ip));
+	assert_int_equal(csum_fold(csum_add(0, ip, 20)), 0);
+	assert_memory_equal(ip + 24, ((uint8_t[]){9, 9, 0x12, 0x34}), 4);
+	p = (struct xdivert_packet){.data = six, .len = sizeof(six)};
+	assert_int_equal(xdivert_packet_finish(&p), 0);
+	assert_int_equal(six[5], sizeof(six) - 40);
+	assert_memory_equal(six + 52, ((uint8_t[]){9, 9, 0x12, 0x34}), 4);
 }
 
 /* CHECKSUM_PARTIAL: the field holds the pseudo header's sum alone. */
@@ -227,6 +298,8 @@ int main(void)
 		cmocka_unit_test(test_fragments_are_complete),
 		cmocka_unit_test(test_complete_udp_zero),
 		cmocka_unit_test(test_complete_sctp),
+		cmocka_unit_test(test_finish),
+		cmocka_unit_test(test_finish_first_fragment),
 	};
 
 	return cmocka_run_group_tests_name("checksum", tests, NULL, NULL);
