@@ -2,6 +2,7 @@
 """The library as a user has it: installed, found by pkg-config."""
 import os
 import pathlib
+import re
 import subprocess
 
 import pytest
@@ -24,6 +25,13 @@ def prefix(tmp_path_factory):
                    if not k.startswith("MAKE") and k != "MFLAGS"}
     run("make", "-C", ROOT, "install", f"PREFIX={folder}", env=environment)
     return folder
+
+
+def declared():
+    """The functions of the public header."""
+    header = (ROOT / "include" / "xdivert.h").read_text()
+    return set(re.findall(r"XDIVERT_API[^;(]*?\b(xdivert_\w+)\(",
+                          header.replace("\n", " ")))
 
 
 def flags(prefix, *words):

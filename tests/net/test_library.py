@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from installed import Program, build, flags, prefix, run  # noqa: F401
+from installed import (Program, build, declared, flags, prefix,  # noqa: F401
+                       run)
 from packets import IP, UDP, Ether, Path, udp
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -24,12 +25,6 @@ def programs(prefix, tmp_path_factory):
     return folder
 
 
-def declared():
-    header = (ROOT / "include" / "xdivert.h").read_text()
-    return set(re.findall(r"XDIVERT_API[^;(]*?\b(xdivert_\w+)\(",
-                          header.replace("\n", " ")))
-
-
 def test_exports_what_the_header_declares(prefix):
     names = run("nm", "-D", "--defined-only", prefix / "lib/libxdivert.so")
     exported = {line.split()[2].split("@")[0] for line in names.splitlines()}
@@ -41,6 +36,36 @@ def test_exports_what_the_header_declares(prefix):
     exported = {line.split()[2] for line in static.splitlines()
                 if len(line.split()) == 3}
     assert exported == declared()
+
+
+def test_the_version_script_names_them():
+    """A function of a later version shall not get into this one's symbols."""
+    text = (ROOT / "loader" / "libxdivert.map").read_text()
+    script = re.sub(r"/\*.*?\*/", "", text, flags=re.S)
+    exports = re.search(r"XDIVERT_0\.1 \{\s*global:(.*?)local:\s*\*;", script,
+                        re.S)[1]
+    names = [n.strip() for n in exports.split(";") if n.strip()]
+    assert len(names) == len(set(names))
+    assert set(names) == declared()
+
+
+def test_C15_every_error_is_produced_by_a_test():
+    """What the header documents, a C test gets from the library itself."""
+    header = (ROOT / "include" / "xdivert.h").read_text()
+    tests = [f.read_text() for kind in ("contract", "bpf", "unit")
+             for f in (ROOT / "tests" / kind).glob("*.c")]
+    calls = [call for text in tests
+             for call in re.findall(r"assert_(?:int_equal|true)\(.*?\);", text,
+                                    re.S)]
+    missing = [e for e in sorted(set(re.findall(r"-E[A-Z0-9]+", header)))
+               if not any(re.search(rf"{e}\b", call) for call in calls)]
+    assert not missing, "no test produces " + ", ".join(missing)
+
+
+def test_every_row_of_the_contract_has_tests():
+    text = "".join(f.read_text() for f in (ROOT / "tests").rglob("test_*.[cp]*"))
+    rows = set(re.findall(r"(?:void|def) test_(C\d\d)_", text))
+    assert rows == {f"C{n:02}" for n in range(1, 30)}
 
 
 def test_header_in_cxx_and_c(prefix, tmp_path):
