@@ -102,6 +102,15 @@ XDIVERT_API int xdivert_compartment_find(const char *name, uint32_t *id);
 XDIVERT_API int xdivert_compartment_enter(const char *name);
 
 /*
+ * The interface that a rule's --to names: "IFACE" of the thread's namespace
+ * (*compartment is 0), or "IFACE@NETNS" of another one, which goes by its name
+ * or by its id. -ENODEV: no such interface; -ENOTCONN: no such compartment;
+ * -EPERM: not without CAP_SYS_ADMIN.
+ */
+XDIVERT_API int xdivert_interface_find(const char *name, uint32_t *compartment,
+				       uint32_t *ifindex);
+
+/*
  * The pinned state of the calling thread's namespace: its attachments, rules
  * and counters. It lives in bpffs while an interface is attached or a daemon
  * runs, or somebody has a handle. Any number of processes may have it open, and

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include <net/if.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,7 +21,7 @@ static struct active_rule *find(const struct active_rules *a, uint32_t id)
 	return a->n ? bsearch(&key, a->rules, a->n, sizeof(key), by_id) : NULL;
 }
 
-const struct active_rule *active_find(const struct active_rules *a, uint32_t id)
+struct active_rule *active_find(const struct active_rules *a, uint32_t id)
 {
 	return find(a, id);
 }
@@ -55,6 +56,11 @@ static void resolve(struct active_rule *r, const struct xdv_rule *from)
 	bool missed = r->misses_to;
 
 	r->to = *from->to ? if_nametoindex(from->to) : 0;
+	if (!r->to && strchr(from->to, '@')) {
+		snprintf(r->elsewhere, sizeof(r->elsewhere), "%s", from->to);
+		return;
+	}
+	*r->elsewhere = 0;
 	r->misses_to = *from->to && !r->to;
 	if (r->misses_to && !missed)
 		fail(1,

@@ -8,6 +8,11 @@
 struct active_rule {
 	uint32_t id;
 	uint32_t to; /* ifindex, 0: where the FIB says */
+	/* IFACE@NETNS: asked for each packet, for either may be another one by
+	 * then; "": here.
+	 */
+	char elsewhere[XDV_NAME_LEN];
+	bool complained; /* about that */
 	bool via_stack;
 	bool returned; /* ask it about what we injected as well */
 	struct xdivert_callout *callout[XDV_MAX_CALLOUTS];
@@ -24,8 +29,7 @@ struct active_rules {
 
 /* Take in what changed. */
 void active_load(struct active_rules *a, struct xdivert *x);
-const struct active_rule *active_find(const struct active_rules *a,
-				      uint32_t id);
+struct active_rule *active_find(const struct active_rules *a, uint32_t id);
 void active_free(struct active_rules *a);
 
 #endif

@@ -50,6 +50,9 @@ struct cJSON;
 void print_json(struct cJSON *o);
 /* The interface's name, or its number if it has gone. */
 const char *ifname_of(uint32_t ifindex, char *name);
+/* And that of an injection, which may be another compartment's. */
+#define TARGET_LEN 32
+const char *target_of(const struct xdv_completion *c, char *name);
 void print_completion(const struct xdv_completion *c, bool json);
 
 #endif

@@ -21,7 +21,7 @@ struct request {
 struct injector {
 	struct xdivert_injection *h;
 	uint32_t flags; /* XDIVERT_PACKET_ */
-	uint32_t ifindex;
+	uint32_t compartment, ifindex;
 	unsigned long failed;
 };
 
@@ -54,8 +54,9 @@ static int initiate(struct injector *in, int family, struct xdivert_packet *p)
 	int rc;
 
 	do {
-		rc = xdivert_inject_forward_async(
-			in->h, 0, 0, family, 0, in->ifindex, p, completed, in);
+		rc = xdivert_inject_forward_async(in->h, 0, 0, family,
+						  in->compartment, in->ifindex,
+						  p, completed, in);
 	} while (rc == -ENOBUFS && xdivert_dispatch(in->h, -1) >= 0);
 	return rc ? rc : xdivert_dispatch(in->h, 0);
 }
@@ -255,15 +256,15 @@ static int parse(int argc, char **argv, struct request *r)
 }
 
 /* By name, or by number: an interface that does not exist completes so. */
-static uint32_t find_target(const char *oif)
+static int find_target(struct injector *in, const char *oif)
 {
-	uint32_t ifindex = if_nametoindex(oif);
 	char *end;
 
-	if (ifindex)
-		return ifindex;
-	ifindex = strtoul(oif, &end, 10);
-	return *end ? 0 : ifindex;
+	if (!xdivert_interface_find(oif, &in->compartment, &in->ifindex))
+		return 0;
+	in->ifindex = strtoul(oif, &end, 10);
+	return !*end && in->ifindex ? 0
+				    : fail(1, "inject: %s", xdivert_error());
 }
 
 static int inject_all(struct injector *in, const struct request *r)
@@ -285,9 +286,9 @@ int cmd_inject(int argc, char **argv)
 
 	if (rc)
 		return rc;
-	in.ifindex = find_target(request.oif);
-	if (!in.ifindex)
-		return fail(1, "inject: %s: no such interface", request.oif);
+	rc = find_target(&in, request.oif);
+	if (rc)
+		return rc;
 	if (request.via_stack)
 		in.flags |= XDIVERT_PACKET_VIA_STACK;
 	rc = open_state(&x, false);

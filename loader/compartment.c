@@ -8,8 +8,11 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <net/if.h>
 #include <sched.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -85,7 +88,24 @@ static int open_by_id(uint32_t wanted)
 		return fd;
 	if (fd >= 0)
 		close(fd);
-	return error_set(-ENOTCONN, "compartment %u has gone", wanted);
+	return error_set(-ENOTCONN, "no compartment %u; see 'lsns -t net'",
+			 wanted);
+}
+
+static bool is_number(const char *text, uint32_t *number)
+{
+	char *end;
+
+	*number = strtoul(text, &end, 10);
+	return *text && !*end;
+}
+
+/* A number may be a name as well: then it is that. */
+static int open_by_either(const char *name, uint32_t *id)
+{
+	int fd = open_by_name(name, id);
+
+	return fd < 0 && is_number(name, id) ? open_by_id(*id) : fd;
 }
 
 static int enter(int fd)
@@ -149,6 +169,55 @@ void compartment_name(char *name, size_t size)
 			snprintf(name, size, "%s", entry->d_name);
 	}
 	closedir(dir);
+}
+
+static int find_inside(int netns, const char *ifname, uint32_t *ifindex)
+{
+	int home = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC), rc;
+
+	if (home < 0 || setns(netns, CLONE_NEWNET)) {
+		rc = -errno;
+	} else {
+		*ifindex = if_nametoindex(ifname);
+		rc = setns(home, CLONE_NEWNET) ? -errno : 0;
+	}
+	if (home >= 0)
+		close(home);
+	return rc ? error_set(rc, "cannot look into the compartment: %s",
+			      strerror(-rc))
+		  : 0;
+}
+
+static int find_elsewhere(const char *ifname, const char *netns,
+			  uint32_t *compartment, uint32_t *ifindex)
+{
+	int fd = open_by_either(netns, compartment), rc;
+
+	if (fd < 0)
+		return fd;
+	rc = find_inside(fd, ifname, ifindex);
+	close(fd);
+	if (!rc && !*ifindex)
+		rc = error_set(-ENODEV, "%s: no such interface in %s", ifname,
+			       netns);
+	return rc;
+}
+
+int xdivert_interface_find(const char *name, uint32_t *compartment,
+			   uint32_t *ifindex)
+{
+	const char *at = strrchr(name, '@');
+	char ifname[IF_NAMESIZE];
+
+	*compartment = XDIVERT_COMPARTMENT_UNSPECIFIED;
+	/* Names of interfaces may have an @ too. */
+	*ifindex = if_nametoindex(name);
+	if (*ifindex)
+		return 0;
+	if (!at || at - name >= (int)sizeof(ifname))
+		return error_set(-ENODEV, "%s: no such interface", name);
+	snprintf(ifname, sizeof(ifname), "%.*s", (int)(at - name), name);
+	return find_elsewhere(ifname, at + 1, compartment, ifindex);
 }
 
 /* SO_NETNS_COOKIE (5.14) */

@@ -60,12 +60,12 @@ static bool complained_before(const struct xdv_completion *c)
 /* Each kind of failure is told once; the rest is in the completions. */
 static void complain(const struct xdv_completion *c)
 {
-	char name[IF_NAMESIZE];
+	char name[TARGET_LEN];
 
 	if (complained_before(c))
 		return;
 	fail(1, "%s: cannot inject: %s; see 'xdivert completions'",
-	     ifname_of(c->ifindex, name), xdivert_status_text(c->status));
+	     target_of(c, name), xdivert_status_text(c->status));
 }
 
 static void completed(void *arg, struct xdivert_packet *packet,
@@ -82,16 +82,24 @@ static void set_flag(struct xdivert_packet *p, uint32_t flag)
 	xdivert_packet_set_flags(p, xdivert_packet_flags(p) | flag);
 }
 
-static int inject(struct daemon *d, struct xdivert_packet *p,
-		  const struct xdivert_metadata *m, uint32_t to)
+static int family_of(struct xdivert_packet *p)
 {
-	int family = *xdivert_packet_data(p) >> 4 == 6 ? AF_INET6 : AF_INET;
+	return *xdivert_packet_data(p) >> 4 == 6 ? AF_INET6 : AF_INET;
+}
 
-	if (to) {
-		set_flag(p, XDIVERT_PACKET_FORWARDED);
-		return xdivert_inject_forward_async(d->h, 0, 0, family, 0, to,
-						    p, completed, d);
-	}
+static int inject_to(struct daemon *d, struct xdivert_packet *p,
+		     uint32_t compartment, uint32_t to)
+{
+	set_flag(p, XDIVERT_PACKET_FORWARDED);
+	return xdivert_inject_forward_async(d->h, 0, 0, family_of(p),
+					    compartment, to, p, completed, d);
+}
+
+static int inject(struct daemon *d, struct xdivert_packet *p,
+		  const struct xdivert_metadata *m)
+{
+	int family = family_of(p);
+
 	if (m->layer != XDV_LAYER_FORWARD)
 		return xdivert_inject_receive_async(d->h, 0, 0, family, 0,
 						    m->iif, p, completed, d);
@@ -110,6 +118,28 @@ static enum xdivert_verdict ask(const struct active_rule *rule,
 	return verdict;
 }
 
+static int inject_elsewhere(struct daemon *d, struct xdivert_packet *p,
+			    struct active_rule *rule)
+{
+	uint32_t compartment, to;
+	int rc = xdivert_interface_find(rule->elsewhere, &compartment, &to);
+
+	if (rc && !rule->complained)
+		fail(1, "--to %s: %s; its packets are dropped meanwhile",
+		     rule->elsewhere, xdivert_error());
+	rule->complained = rc;
+	return rc ? rc : inject_to(d, p, compartment, to);
+}
+
+static int inject_as_asked(struct daemon *d, struct xdivert_packet *p,
+			   const struct xdivert_metadata *m,
+			   struct active_rule *rule)
+{
+	if (*rule->elsewhere)
+		return inject_elsewhere(d, p, rule);
+	return rule->to ? inject_to(d, p, 0, rule->to) : inject(d, p, m);
+}
+
 /* What we injected and see again (a loop, a hairpin) was edited already. */
 static bool ours(struct daemon *d, const struct xdivert_packet *p)
 {
@@ -124,14 +154,14 @@ static void classify(void *arg, struct xdivert_packet *p,
 		     const struct xdivert_metadata *m,
 		     enum xdivert_verdict *verdict)
 {
-	const struct active_rule *rule;
+	struct active_rule *rule;
 	struct daemon *d = arg;
 
 	if (d->rules.generation != xdivert_generation(d->x))
 		active_load(&d->rules, d->x);
 	rule = active_find(&d->rules, m->rule);
 	if (ours(d, p) && !(rule && rule->returned)) {
-		*verdict = inject(d, p, m, 0) ? XDIVERT_DROP : XDIVERT_ABSORB;
+		*verdict = inject(d, p, m) ? XDIVERT_DROP : XDIVERT_ABSORB;
 		return;
 	}
 	/* A rule that nobody knows might have said no. */
@@ -141,8 +171,8 @@ static void classify(void *arg, struct xdivert_packet *p,
 	if (rule && rule->via_stack)
 		set_flag(p, XDIVERT_PACKET_VIA_STACK);
 	if (*verdict != XDIVERT_DROP)
-		*verdict = inject(d, p, m, rule->to) ? XDIVERT_DROP
-						     : XDIVERT_ABSORB;
+		*verdict = inject_as_asked(d, p, m, rule) ? XDIVERT_DROP
+							  : XDIVERT_ABSORB;
 }
 
 static int dispatch(struct daemon *d, int timeout_ms)

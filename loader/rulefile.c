@@ -168,6 +168,15 @@ static int check_interface(const struct source *s, const char *value)
 		       : ruleset_resolve(value, &ifindex);
 }
 
+static int check_target(const struct source *s, const char *value)
+{
+	uint32_t compartment, ifindex;
+
+	return s->flags & XDIVERT_RULES_OFFLINE
+		       ? 0
+		       : xdivert_interface_find(value, &compartment, &ifindex);
+}
+
 static int check_action(const struct source *s, const char *value)
 {
 	struct xdivert_callout *callout;
@@ -199,7 +208,7 @@ static const struct option options[] = {
 	 FIELD(filter)},
 	{"--iif", "an interface", copy, check_interface, FIELD(iif)},
 	{"--oif", "an interface", copy, check_interface, FIELD(oif)},
-	{"--to", "an interface", copy, check_interface, FIELD(to)},
+	{"--to", "an interface", copy, check_target, FIELD(to)},
 	{"--do", "a callout and its arguments as one word", add_action,
 	 check_action, 0, 0},
 	{"--priority", "a number", set_priority, NULL, 0, 0},

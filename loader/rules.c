@@ -150,23 +150,29 @@ static int check_fields(const struct xdv_rule *r)
 	if (!ends(r->name, sizeof(r->name)) || !ends(r->iif, sizeof(r->iif)) ||
 	    !ends(r->oif, sizeof(r->oif)) || !ends(r->to, sizeof(r->to)) ||
 	    !ends(r->filter, sizeof(r->filter)) ||
+	    !ends(r->src_set, sizeof(r->src_set)) ||
+	    !ends(r->dst_set, sizeof(r->dst_set)) ||
 	    !ends(r->actions, sizeof(r->actions)))
 		return error_set(-EINVAL, "a rule's text does not end");
 	if (r->layer >= XDV_LAYERS)
 		return error_set(-EINVAL, "a rule has no layer %u", r->layer);
+	if (r->fragment > XDV_FRAGMENT_WHOLE)
+		return error_set(-EINVAL, "no such condition on fragments, %u",
+				 r->fragment);
 	return 0;
 }
 
 /* What the filter asks is checked by compiling it. */
 static int check(const struct xdv_rule *rule)
 {
-	__u32 ifindex;
+	__u32 ifindex, compartment;
 	int rc = check_fields(rule);
 
 	rc = rc ? rc : rule_check_name(rule->name);
 	rc = rc ? rc : ruleset_resolve(rule->iif, &ifindex);
 	rc = rc ? rc : ruleset_resolve(rule->oif, &ifindex);
-	rc = rc ? rc : ruleset_resolve(rule->to, &ifindex);
+	if (!rc && *rule->to)
+		rc = xdivert_interface_find(rule->to, &compartment, &ifindex);
 	return rc ? rc : check_actions(rule);
 }
 

@@ -108,6 +108,15 @@ const char *ifname_of(uint32_t ifindex, char *name)
 	return name;
 }
 
+const char *target_of(const struct xdv_completion *c, char *name)
+{
+	if (!c->compartment)
+		return ifname_of(c->ifindex, name);
+	/* What its name is there, is not known here. */
+	snprintf(name, TARGET_LEN, "if%u@%u", c->ifindex, c->compartment);
+	return name;
+}
+
 static void print_line(const struct xdv_completion *c, const char *ifname)
 {
 	cJSON *o = cJSON_CreateObject();
@@ -132,9 +141,9 @@ static void print_line(const struct xdv_completion *c, const char *ifname)
 
 void print_completion(const struct xdv_completion *c, bool json)
 {
-	char name[IF_NAMESIZE];
+	char name[TARGET_LEN];
 
-	ifname_of(c->ifindex, name);
+	target_of(c, name);
 	if (json)
 		print_line(c, name);
 	else

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -99,16 +100,40 @@ static void test_options_of_other_versions(void **state)
 	assert_int_equal(xdivert_attach(lab.x, "w0", &opts.known), -EINVAL);
 }
 
+#define TEXT(field)                                                            \
+	{                                                                      \
+		offsetof(struct xdv_rule, field),                              \
+			sizeof(((struct xdv_rule *)0)->field)                  \
+	}
+
+/* One text at a time that has no end. */
 static void test_rules_that_are_none(void **state)
 {
-	struct xdv_rule rule = {.name = "r", .filter = "udp", .layer = 77};
+	static const struct {
+		size_t offset, size;
+	} texts[] = {TEXT(name),   TEXT(iif),	  TEXT(oif),	 TEXT(to),
+		     TEXT(filter), TEXT(src_set), TEXT(dst_set), TEXT(actions)};
+	const struct xdv_rule good = {.name = "r", .filter = "udp"};
+	struct xdv_rule rule = good, *list;
+	size_t i;
 
 	(void)state;
+	rule.layer = 77;
 	assert_int_equal(xdivert_rule_add(lab.x, &rule), -EINVAL);
-	memset(&rule, 'a', sizeof(rule));
-	rule.layer = 0;
+	assert_non_null(strstr(xdivert_error(), "layer 77"));
+	rule = good;
+	rule.fragment = 77;
 	assert_int_equal(xdivert_rule_add(lab.x, &rule), -EINVAL);
-	assert_non_null(strstr(xdivert_error(), "does not end"));
+	assert_non_null(strstr(xdivert_error(), "77"));
+	for (i = 0; i < ARRAY_SIZE(texts); i++) {
+		rule = good;
+		memset((char *)&rule + texts[i].offset, 'a', texts[i].size);
+		assert_int_equal(xdivert_rule_add(lab.x, &rule), -EINVAL);
+		assert_non_null(strstr(xdivert_error(), "does not end"));
+		assert_int_equal(xdivert_rules_apply(lab.x, &rule, 1), -EINVAL);
+	}
+	assert_int_equal(xdivert_rules(lab.x, &list), 0);
+	free(list);
 }
 
 /* Injections to whatever number make no rows, and rows of interfaces that have

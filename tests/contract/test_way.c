@@ -2,6 +2,7 @@
 /* Where packets come from and go: contract C08, C09, C17, C18, C25, C26. */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
@@ -74,6 +75,45 @@ static void test_C08_compartments(void **state)
 	assert_int_equal(t.last.status, 0);
 	xdivert_injection_destroy(h, -1);
 	check_books();
+}
+
+/* Another one's interfaces, by its name and by its number. */
+static void test_C08_interfaces_by_name(void **state)
+{
+	uint32_t far, compartment, ifindex;
+	char name[64];
+
+	(void)state;
+	assert_int_equal(xdivert_compartment_find(lab.far, &far), 0);
+	assert_int_equal(xdivert_interface_find("w0", &compartment, &ifindex),
+			 0);
+	assert_int_equal(compartment, 0);
+	assert_int_equal(ifindex, lab.w0);
+	snprintf(name, sizeof(name), "v1@%s", lab.far);
+	assert_int_equal(xdivert_interface_find(name, &compartment, &ifindex),
+			 0);
+	assert_int_equal(compartment, far);
+	assert_int_equal(ifindex, lab.v1);
+	snprintf(name, sizeof(name), "v1@%u", far);
+	ifindex = 0;
+	assert_int_equal(xdivert_interface_find(name, &compartment, &ifindex),
+			 0);
+	assert_int_equal(compartment, far);
+	assert_int_equal(ifindex, lab.v1);
+	/* And this thread is where it was. */
+	assert_int_equal(if_nametoindex("w0"), lab.w0);
+	snprintf(name, sizeof(name), "w0@%s", lab.far);
+	assert_int_equal(xdivert_interface_find(name, &compartment, &ifindex),
+			 -ENODEV);
+	assert_int_equal(
+		xdivert_interface_find("w0@nosuch", &compartment, &ifindex),
+		-ENOTCONN);
+	assert_non_null(strstr(xdivert_error(), "nosuch"));
+	assert_int_equal(
+		xdivert_interface_find("nosuch", &compartment, &ifindex),
+		-ENODEV);
+	assert_int_equal(xdivert_interface_find("w0@", &compartment, &ifindex),
+			 -ENOTCONN);
 }
 
 static void test_C09_interfaces(void **state)
@@ -407,6 +447,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_C08_compartments),
+		cmocka_unit_test(test_C08_interfaces_by_name),
 		cmocka_unit_test(test_C09_interfaces),
 		cmocka_unit_test(test_C17_no_hook_on_the_way_out),
 		cmocka_unit_test(test_C17_generic_mode),
