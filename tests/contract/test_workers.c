@@ -62,8 +62,10 @@ static void worker_completed(void *arg, struct xdivert_packet *p,
 
 	w->called++;
 	w->ok += !c->status;
-	/* Each handle's completions are its own. */
-	if (c->context != w->number + 1)
+	/* Each handle's completions are its own, each status is its packet's.
+	 */
+	if ((uint32_t)c->context != w->number + 1 ||
+	    (c->context >> 32 == NOWHERE) != (c->status == -ENODEV))
 		w->called += 1000000;
 	xdivert_packet_free(p);
 }
@@ -76,8 +78,9 @@ static void inject_one(struct worker *w, const uint8_t *data, uint32_t len,
 	if (!p)
 		return;
 	memcpy(xdivert_packet_data(p), data, len);
-	if (xdivert_inject_forward_async(w->h, w->number + 1, 0, AF_INET, 0,
-					 ifindex, p, worker_completed, w))
+	if (xdivert_inject_forward_async(
+		    w->h, (uint64_t)ifindex << 32 | (w->number + 1), 0, AF_INET,
+		    0, ifindex, p, worker_completed, w))
 		xdivert_packet_free(p);
 	else
 		w->initiated++;
