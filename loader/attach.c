@@ -402,3 +402,13 @@ void hook_prune(struct xdivert *s)
 		previous = NULL;
 	}
 }
+
+void hook_forget(const struct xdivert *s)
+{
+	__u32 key, *previous = NULL;
+	struct xdv_iface iface;
+
+	while (next_iface(s, &previous, &key, &iface))
+		if (iface.dispatcher)
+			dispatcher_forget(&iface);
+}

@@ -8,5 +8,7 @@
 int hook_count(const struct xdivert *s);
 /* Forget interfaces that no longer exist; learn new names and addresses. */
 void hook_prune(struct xdivert *s);
+/* The namespace is gone: remove what is pinned outside of our folder. */
+void hook_forget(const struct xdivert *s);
 
 #endif

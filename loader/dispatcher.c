@@ -94,7 +94,7 @@ static bool search(const char *folder, __u32 id, bool remove)
  * where it stays when the device goes. libxdp_clean_references() would take
  * the devices of other namespaces for gone; the program's id tells ours.
  */
-static void forget(const struct xdv_iface *iface)
+void dispatcher_forget(const struct xdv_iface *iface)
 {
 	char buffer[64], path[400];
 	const char *bpffs = bpffs_path(buffer, sizeof(buffer));
@@ -133,6 +133,6 @@ int dispatcher_detach(const struct xdv_iface *iface)
 	}
 	if (err != -ENOENT)
 		return err;
-	forget(iface);
+	dispatcher_forget(iface);
 	return 0;
 }

@@ -16,5 +16,7 @@ bool dispatcher_works(void);
 int dispatcher_attach(struct bpf_object *object, struct xdv_iface *iface);
 /* 0 as well if the interface has gone, or somebody has taken it off. */
 int dispatcher_detach(const struct xdv_iface *iface);
+/* The interface has gone, maybe with its namespace: remove libxdp's pins. */
+void dispatcher_forget(const struct xdv_iface *iface);
 
 #endif

@@ -387,8 +387,10 @@ static int remove_stale(struct xdivert *s)
 
 	if (!err && state_daemon_runs(s))
 		err = -EBUSY;
-	if (!err)
+	if (!err) {
+		hook_forget(s);
 		state_remove(s);
+	}
 	close_maps(s);
 	return err;
 }

@@ -8,12 +8,11 @@ kernels are told to refuse, and a libxdp whose dispatcher loads on this kernel:
 1.5.5 or newer, or a kernel before 6.12 or so. XDIVERT_DISPATCHER=1 says that
 all is well, so that nothing is skipped.
 """
-import json
 import os
-import subprocess
 
 import pytest
 
+from lab import Gateway
 from packets import IP, UDP, V4, Path, udp
 
 
@@ -113,3 +112,19 @@ def test_device_gone_leaves_nothing(lab, gateway):
     gateway.xdivert("attach", "g1")
     assert {f for f in set(os.listdir(folder)) - before
             if not f.startswith(f"dispatch-{gateway.ifindex('g1')}-")} == set()
+
+
+def test_namespace_gone_leaves_nothing(lab, gateway):
+    before = set(os.listdir("/sys/fs/bpf/xdp"))
+    other = Gateway(f"{gateway.name}-x")
+    try:
+        other.run("ip link add e0 type veth peer name e1")
+        other.xdivert("attach", "e0")
+        assert set(os.listdir("/sys/fs/bpf/xdp")) > before
+    finally:
+        other.delete()
+    other = Gateway(f"{gateway.name}-x")
+    other.xdivert("detach", "--all")
+    other.delete()
+    assert set(os.listdir("/sys/fs/bpf/xdp")) == before
+    assert not other.pins().exists()
