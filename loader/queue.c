@@ -31,6 +31,7 @@
 #define SLACK	    64
 /* Of one packet. */
 #define FRAMES_MOST XDV_FRAMES_OF(MULTIBUF_LONGEST + 18)
+#define DRAIN_TRIES 1000 /* of 100 us */
 
 struct queue {
 	struct xsk_socket *xsk;
@@ -324,6 +325,22 @@ void queues_close_idle(struct queues *q)
 	}
 }
 
+/* Nothing more goes into our tap; let what is in it come out. */
+static void drain_tap(const struct queues *q, const struct queue *queue)
+{
+	struct xdv_queue *occupancy = &q->s->occupancy[queue->row];
+	int tries;
+
+	occupancy->limit = 0;
+	wait_for_hooks();
+	for (tries = 0; tries < DRAIN_TRIES; tries++) {
+		if (__atomic_load_n(&occupancy->left, __ATOMIC_ACQUIRE) ==
+		    __atomic_load_n(&occupancy->entered, __ATOMIC_ACQUIRE))
+			break;
+		usleep(100);
+	}
+}
+
 /* From now on nothing new reaches the queues that are not wanted. */
 static void stop_unwanted(struct queues *q)
 {
@@ -332,6 +349,8 @@ static void stop_unwanted(struct queues *q)
 	for (i = 0; i < q->count; i++) {
 		if (q->queue[i]->wanted || !q->queue[i]->open)
 			continue;
+		if (q->queue[i]->tap)
+			drain_tap(q, q->queue[i]);
 		stop_queue(q, q->queue[i]);
 		stopped++;
 	}

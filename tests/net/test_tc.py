@@ -370,6 +370,30 @@ def test_sigterm_drains(lab, path):
     assert (stats["diverted"], stats["completed"]) == (100, 100)
 
 
+def test_daemons_come_and_go_under_traffic(lab, path):
+    """With --fail open no packet is lost, doubled or overtaken for it."""
+    attach(lab, "--fail", "open")
+    lab.gateway.rule("all", "udp", "--do", "set ip.dscp 1")
+    traffic = Traffic(path)
+    try:
+        for _ in range(5):
+            daemon = lab.gateway.daemon()
+            sent = traffic.sent
+            wait_for(lambda: traffic.sent > sent + 50)
+            assert daemon.stop() == 0, daemon.errors
+    finally:
+        traffic.stop()
+    edited = 0
+    for i in range(traffic.sent):
+        frame = path.server.receive(lambda f: b"traffic-" in f)
+        assert frame is not None and number(frame) == i
+        edited += frame[15] == 4
+    assert edited > 200
+    stats = lab.gateway.check_accounting()
+    assert stats["completed"] == stats["diverted"] == edited
+    assert stats["queue_dropped"] == stats["dropped"] == 0
+
+
 def test_overload_is_bounded_and_counted(lab, path):
     attach(lab, "--fail", "closed")
     lab.gateway.rule("all", "udp")
@@ -487,6 +511,30 @@ def test_tagged_packets_pass_with_their_tag(lab):
         gateway.run("ip link del b0")
         gateway.run("ip link del e0")
         gateway.run("ip link del f0")
+
+
+def test_vlan_device(lab, path):
+    """A tag makes a packet that of a device of its own, which has the hook."""
+    gateway = lab.gateway
+    made = gateway.run("ip link add link g0 name v5 type vlan id 5",
+                       check=False)
+    if made.returncode:
+        pytest.skip("no VLAN devices: " + made.stderr.strip())
+    gateway.run("ip addr add 10.0.5.1/24 dev v5")
+    gateway.run("ip link set v5 up")
+    try:
+        attach(lab, ifname="v5")
+        gateway.rule("all", "udp", "--do", "replace gopher turtle")
+        gateway.daemon()
+        text = IP(src="10.0.5.2", dst="10.0.2.2") / UDP(dport=5000)
+        path.client.send(tagged(text / "gopher in a vlan", 5,
+                                **path.to_gateway))
+        frame = path.arrives(b"turtle in a vlan")
+        text[IP].ttl = 63
+        assert frame == bytes(Ether(**path.to_server) / text /
+                              "turtle in a vlan")
+    finally:
+        gateway.run("ip link del v5")
 
 
 def test_priority_tag_is_forwarded_without_it(lab, path):
