@@ -251,6 +251,8 @@ class Tun:
 
     def __init__(self, gateway, flags=0):
         self.gateway = gateway
+        if not os.path.exists("/dev/net/tun"):
+            subprocess.run(["modprobe", "tun"], check=True)
         with gateway.inside():
             self.fd = os.open("/dev/net/tun", os.O_RDWR)
             fcntl.ioctl(self.fd, TUNSETIFF, struct.pack(
