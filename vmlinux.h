@@ -240,11 +240,11 @@ enum {
 };
 
 struct net_device {
-	int ifindex; unsigned int flags; long unsigned int state;
+	int ifindex; unsigned int flags; long unsigned int state; struct { struct net *net; } nd_net;
 };
 
 struct sk_buff {
-	struct net_device *dev;
+	struct net_device *dev; int skb_iif; unsigned char *data;
 };
 
 struct bpf_redir_neigh {

@@ -8,7 +8,8 @@
  *
  * From then on an sk_buff has it, and what becomes of that is what became of
  * the frame. It is found again by its address, which the tracepoint of receive
- * has seen just before xdv_neigh ran on the same CPU.
+ * has seen just before xdv_neigh ran on the same CPU. Addresses are used again
+ * at once: if its end went unseen, another's would be taken for it.
  */
 #include "handle.h"
 #include "parse.h"
@@ -34,24 +35,33 @@ struct {
 } xdv_tracked SEC(".maps");
 
 /* The sk_buff that this CPU received last. */
+struct received {
+	__u64 skb;
+	__u64 data; /* behind its link header */
+	__u64 net;
+};
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, __u64);
+	__type(value, struct received);
 } xdv_received SEC(".maps");
 
 SEC("tp_btf/netif_receive_skb")
 int BPF_PROG(xdv_receive_skb, struct sk_buff *skb)
 {
+	struct received *last;
 	__u32 zero = 0;
-	__u64 *last;
 
 	if (!xdv_ring.in_stack)
 		return 0;
 	last = bpf_map_lookup_elem(&xdv_received, &zero);
-	if (last)
-		*last = (__u64)skb;
+	if (!last)
+		return 0;
+	last->skb = (__u64)skb;
+	last->data = (__u64)skb->data;
+	last->net = (__u64)skb->dev->nd_net.net;
 	return 0;
 }
 
@@ -86,14 +96,28 @@ static __always_inline struct xdv_desc *desc_in(struct __sk_buff *skb)
 		       : NULL;
 }
 
-static __always_inline bool track(const struct xdv_desc *desc)
+/* NULL if the tracepoint was silent about the one that this is. */
+static __always_inline struct received *received(const struct __sk_buff *skb)
 {
-	struct xdv_tracked tracked = {.id = desc->id, .slot = desc->slot};
+	__u64 data = (__u64)(long)skb->data;
 	__u32 zero = 0;
-	__u64 *last = bpf_map_lookup_elem(&xdv_received, &zero);
+	struct received *last = bpf_map_lookup_elem(&xdv_received, &zero);
 
-	return last && *last &&
-	       !bpf_map_update_elem(&xdv_tracked, last, &tracked, BPF_ANY);
+	return last && last->data == data + ETH_HLEN ? last : NULL;
+}
+
+static __always_inline bool track(const struct received *last,
+				  const struct xdv_desc *desc, __u32 iif)
+{
+	struct xdv_tracked tracked = {
+		.id = desc->id, .slot = desc->slot, .iif = iif};
+	__u64 key;
+
+	if (!last)
+		return false;
+	tracked.net = last->net;
+	key = last->skb;
+	return !bpf_map_update_elem(&xdv_tracked, &key, &tracked, BPF_ANY);
 }
 
 SEC("tc")
@@ -101,9 +125,11 @@ int xdv_neigh(struct __sk_buff *skb)
 {
 	struct xdv_desc *desc = desc_in(skb);
 	struct bpf_redir_neigh nexthop = {};
+	struct received *last;
 
 	if (!desc)
 		return TC_ACT_SHOT; /* not ours */
+	last = received(skb);
 	if (in_batch() && (hop_of(desc)->asking || hop_of(desc)->held)) {
 		if (claim(desc, desc->id))
 			hold(desc);
@@ -114,7 +140,7 @@ int xdv_neigh(struct __sk_buff *skb)
 	bpf_skb_pull_data(skb, HEADERS);
 	if (!desc->asking)
 		begin_asking(desc);
-	if (!track(desc)) {
+	if (!track(last, desc, skb->ingress_ifindex)) {
 		if (claim(desc, desc->id))
 			complete(desc, -ENOBUFS, XDV_REASON_ENGINE, 0);
 		return TC_ACT_SHOT;
@@ -125,14 +151,6 @@ int xdv_neigh(struct __sk_buff *skb)
 	__builtin_memcpy(nexthop.ipv6_nh, desc->nexthop,
 			 sizeof(nexthop.ipv6_nh));
 	return bpf_redirect_neigh(desc->ifindex, &nexthop, sizeof(nexthop), 0);
-}
-
-static __always_inline struct xdv_tracked *tracked(const struct sk_buff *skb)
-{
-	__u64 key = (__u64)skb;
-
-	return xdv_ring.in_stack ? bpf_map_lookup_elem(&xdv_tracked, &key)
-				 : NULL;
 }
 
 /*
@@ -163,6 +181,39 @@ static __always_inline void finish(const struct sk_buff *skb,
 	bpf_map_delete_elem(&xdv_tracked, &key);
 	if (desc && claim(desc, id))
 		complete(desc, status, reason, 0);
+}
+
+static __always_inline struct xdv_tracked *find(const struct sk_buff *skb)
+{
+	__u64 key = (__u64)skb;
+
+	return xdv_ring.in_stack ? bpf_map_lookup_elem(&xdv_tracked, &key)
+				 : NULL;
+}
+
+/*
+ * Nothing but our frames came in by our device, and they say so until a device
+ * has them.
+ */
+static __always_inline bool came_our_way(const struct sk_buff *skb,
+					 const struct xdv_tracked *frame)
+{
+	return (__u32)skb->skb_iif == frame->iif &&
+	       (__u64)skb->dev->nd_net.net == frame->net;
+}
+
+/*
+ * Another sk_buff at the address: nobody saw what became of ours. Some kernels
+ * run no tracing program while a softirq interrupts init.
+ */
+static __always_inline struct xdv_tracked *tracked(const struct sk_buff *skb)
+{
+	struct xdv_tracked *frame = find(skb);
+
+	if (!frame || frame->device || came_our_way(skb, frame))
+		return frame;
+	finish(skb, frame, -ETIMEDOUT, XDV_REASON_UNKNOWN);
+	return NULL;
 }
 
 /* While a device transmits it on another CPU, it is the device's already:
@@ -217,7 +268,7 @@ SEC("tp_btf/net_dev_xmit")
 int BPF_PROG(xdv_dev_xmit, const struct sk_buff *skb, int rc,
 	     const struct net_device *dev, unsigned int len)
 {
-	struct xdv_tracked *frame = tracked(skb);
+	struct xdv_tracked *frame = find(skb); /* it may be gone by now */
 
 	if (!frame || frame->device != (__u64)dev || taken_elsewhere(frame))
 		return 0;
@@ -243,9 +294,7 @@ static __always_inline __s32 status_of(const struct sk_buff *skb, __u32 reason)
 	return status ? -status : -EIO;
 }
 
-SEC("tp_btf/kfree_skb")
-int BPF_PROG(xdv_kfree_skb, const struct sk_buff *skb, void *location,
-	     __u32 reason)
+static __always_inline int dropped(const struct sk_buff *skb, __u32 reason)
 {
 	struct xdv_tracked *frame = tracked(skb);
 
@@ -259,16 +308,54 @@ int BPF_PROG(xdv_kfree_skb, const struct sk_buff *skb, void *location,
 	return 0;
 }
 
-SEC("tp_btf/consume_skb")
-int BPF_PROG(xdv_consume_skb, const struct sk_buff *skb)
+/* A device may be done with a frame, or with a copy of it. Who takes it before
+ * a device sees it (TC) does not say what for.
+ */
+static __always_inline int consumed(const struct sk_buff *skb)
 {
 	struct xdv_tracked *frame = tracked(skb);
 
-	if (frame)
-		finish(skb, frame, 0,
-		       taken_elsewhere(frame) ? XDV_REASON_NONE
-					      : XDV_REASON_CONSUMED);
+	if (!frame)
+		return 0;
+	if (taken_elsewhere(frame))
+		finish(skb, frame, 0, XDV_REASON_NONE);
+	else
+		finish(skb, frame, frame->device ? 0 : -ETIMEDOUT,
+		       XDV_REASON_CONSUMED);
 	return 0;
+}
+
+/*
+ * The kernel does not run a tracing program on a CPU that is in the midst of
+ * it. But a softirq that ends one of our frames may interrupt what ends an
+ * sk_buff of somebody else's. It cannot be in the midst of two programs: one
+ * of each pair sees every end. No other tracepoint here is reached with
+ * softirqs enabled.
+ */
+SEC("tp_btf/kfree_skb")
+int BPF_PROG(xdv_kfree_skb, const struct sk_buff *skb, void *location,
+	     __u32 reason)
+{
+	return dropped(skb, reason);
+}
+
+SEC("tp_btf/kfree_skb")
+int BPF_PROG(xdv_kfree_skb2, const struct sk_buff *skb, void *location,
+	     __u32 reason)
+{
+	return dropped(skb, reason);
+}
+
+SEC("tp_btf/consume_skb")
+int BPF_PROG(xdv_consume, const struct sk_buff *skb)
+{
+	return consumed(skb);
+}
+
+SEC("tp_btf/consume_skb")
+int BPF_PROG(xdv_consume2, const struct sk_buff *skb)
+{
+	return consumed(skb);
 }
 
 char _license[] SEC("license") = "GPL";

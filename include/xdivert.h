@@ -45,18 +45,21 @@
  *                  thread may not enter it
  *   -ECANCELED     the handle was destroyed first
  *   -EINVAL        the packet's IP header was spoilt after initiation
- *   -ETIMEDOUT     the kernel did not say in XDIVERT_BOUND_MS what it did with
- *                  the frame
+ *   -ETIMEDOUT     the kernel did not say what it did with the frame: not in
+ *                  XDIVERT_BOUND_MS, or it has meanwhile used the frame's
+ *                  sk_buff for another; the frame may have left
  *
  * and, with reason ENGINE, what the kernel call said that was to send it.
  *
  * A frame that the interface cannot transmit as an XDP frame, whose next hop is
  * not resolved, or which shall pass the qdisc (XDIVERT_PACKET_VIA_STACK) takes
  * the engine "neigh", through the stack: its completion comes when the driver
- * has taken it from the qdisc. Reason CONSUMED and status 0: something on the
- * way (TC, or a device that keeps nothing) took the frame without calling that
- * a drop. Until then up to XDV_STACK_MAX frames wait in the stack, and up to
- * XDV_HELD_MAX in user space for each next hop that is being resolved.
+ * has taken it from the qdisc. Reason CONSUMED: somebody took the frame without
+ * calling that a drop. With status 0 that was the device, which had been handed
+ * the frame; with -ETIMEDOUT something before it (a TC action, say), whatever
+ * that did with the frame. Until then up to XDV_STACK_MAX frames wait in the
+ * stack, and up to XDV_HELD_MAX in user space for each next hop that is being
+ * resolved.
  */
 #ifndef XDIVERT_H
 #define XDIVERT_H

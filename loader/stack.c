@@ -111,7 +111,9 @@ static int attach_tracing(struct xdivert_injection *h)
 		{s->progs.xdv_start_xmit, &h->skel->links.xdv_start_xmit},
 		{s->progs.xdv_dev_xmit, &h->skel->links.xdv_dev_xmit},
 		{s->progs.xdv_kfree_skb, &h->skel->links.xdv_kfree_skb},
-		{s->progs.xdv_consume_skb, &h->skel->links.xdv_consume_skb},
+		{s->progs.xdv_kfree_skb2, &h->skel->links.xdv_kfree_skb2},
+		{s->progs.xdv_consume, &h->skel->links.xdv_consume},
+		{s->progs.xdv_consume2, &h->skel->links.xdv_consume2},
 	};
 	size_t i;
 

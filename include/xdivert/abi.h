@@ -445,8 +445,11 @@ XDV_SIZE(struct xdv_stack_tag, 14);
 struct xdv_tracked {
 	__u64 id;
 	__u64 device; /* that transmits it now */
+	__u64 net;    /* with iif: our device, by which it came */
+	__u32 iif;
 	__u32 slot;
-	__u32 cpu; /* where it does */
+	__u32 cpu; /* where device does */
+	__u32 pad;
 };
 
 enum xdv_engine {
@@ -487,8 +490,8 @@ enum xdv_reason {
 	XDV_REASON_ENGINE,	     /* the kernel call itself failed */
 	XDV_REASON_NO_COMPARTMENT,
 	XDV_REASON_CANCELED,
-	XDV_REASON_UNKNOWN,  /* the kernel did not say what it did */
-	XDV_REASON_CONSUMED, /* taken by something on the way, not dropped */
+	XDV_REASON_UNKNOWN,	 /* the kernel did not say what it did */
+	XDV_REASON_CONSUMED,	 /* taken by something, not dropped */
 	XDV_REASON_NEIGH_FAILED, /* where the kernel does not name it */
 	XDV_REASONS,
 };

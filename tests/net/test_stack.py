@@ -90,16 +90,41 @@ def test_a_rule_asks_for_the_qdisc(lab, gateway):
 
 def test_as_many_as_may_be_held(lab, gateway):
     """One packet asks, 128 wait, the rest is refused at once."""
-    gateway.run("ip neigh flush to 10.0.2.77")
-    done = inject(gateway, packet("x", dst="10.0.2.77"), "--count", "200")
-    assert done.returncode == 1
-    records = gateway.completions()
-    assert [(c["status"], c["reason"]) for c in records[:71]] == \
-        [(-105, "QUEUE_FULL")] * 71
-    assert [(c["status"], c["reason"]) for c in records[71:]] == \
+    for _ in range(3):
+        seen = len(gateway.completions())
+        gateway.run("ip neigh flush to 10.0.2.77")
+        done = inject(gateway, packet("x", dst="10.0.2.77"), "--count", "200")
+        assert done.returncode == 1
+        records = gateway.completions()[seen:]
+        fates = [(c["status"], c["reason"]) for c in records]
+        # A kernel may keep quiet about what it did, which is said then.
+        if (-110, "UNKNOWN") not in fates:
+            break
+        assert all(status for status, _ in fates)
+    assert fates == [(-105, "QUEUE_FULL")] * 71 + \
         [(-113, "NEIGH_FAILED")] * 129
     assert max(c["latency_ns"] for c in records) < 5e9
-    assert gateway.check_accounting()["failed"] == 200
+    assert gateway.check_accounting()["completed"] == 0
+
+
+def test_taken_by_tc(lab, gateway):
+    """To an ifb, which lets it go on: it leaves, but who says so?"""
+    path = Path(lab)
+    gateway.run("ip link add t0 type ifb")
+    gateway.run("ip link set t0 up")
+    gateway.run("tc qdisc add dev g1 clsact")
+    gateway.run("tc filter add dev g1 egress protocol all u32 match u32 0 0 "
+                "action mirred egress redirect dev t0")
+    try:
+        assert inject(gateway, packet("taken"), "--via-stack").returncode == 1
+        last = gateway.completions()[-1]
+        assert (last["status"], last["error"], last["reason"]) == \
+            (-110, "fate unknown", "CONSUMED"), last
+        assert path.arrives(b"taken")
+        assert gateway.check_accounting()["failed"] == 1
+    finally:
+        gateway.run("tc qdisc del dev g1 clsact")
+        gateway.run("ip link del t0")
 
 
 @pytest.mark.parametrize("mode", ["native", "generic"])

@@ -144,8 +144,13 @@ def test_busy_poll(lab, path, words, spinning):
         gateway.xdivert("detach", "g0")
         path.expect(udp("detached-in-time"), udp("detached-in-time", ttl=63))
     gateway.xdivert("attach", "g0")
-    samples = [daemon.states().count("R") for _ in range(100)]
-    assert samples.count(spinning) > 90, samples
+
+    def mostly():
+        """What most of a hundred looks find; others may want the CPU."""
+        looks = [daemon.states().count("R") for _ in range(100)]
+        return looks.count(spinning) > 90
+
+    wait_for(mostly, what=f"{spinning} that spin")
     daemon.process.send_signal(signal.SIGHUP)
     path.expect(udp("and-still-served"),
                 udp("and-still-served", ttl=63, tos=12))
