@@ -116,6 +116,21 @@ def test_apply_is_all_or_nothing(lab, text, line, column, expected, tmp_path):
     assert rules(lab) == before
 
 
+def test_as_many_programs_as_may_be(lab, path):
+    """512 rules that cannot be looked up; each of some is the one that hits."""
+    lab.gateway.xdivert("attach", "g0")
+    lab.gateway.daemon()
+    apply_text(lab, "".join(
+        f"r{i} --filter 'udp[8:2] - {i} = 0x3030' --do 'set ip.dscp {i % 64}'"
+        "\n" for i in range(512)))
+    for i in (0, 1, 255, 510, 511):
+        sent = udp(struct.pack("!H", 0x3030 + i) + b"-of-five-hundred")
+        path.expect(sent, udp(bytes(sent[UDP].payload), ttl=63,
+                              tos=i % 64 * 4))
+        assert [r["hits"] for r in rules(lab)][i] == 1
+    assert sum(r["hits"] for r in rules(lab)) == 5
+
+
 def test_apply_of_too_many_changes_nothing(lab):
     lab.gateway.xdivert("attach", "g0")
     lab.gateway.rule("good", "udp")
