@@ -130,6 +130,8 @@ def add_ratios(results):
     results.ratio("memory", "soak.resident_end", "soak.resident_start")
     results.ratio("unmatched", "scale.unmatched.xdivert_xdp",
                   "scale.unmatched.xdp_pass")
+    results.ratio("tc_unmatched", "scale.unmatched.xdivert_tc",
+                  "scale.unmatched.xdp_pass")
     results.ratio("flows_1000000", "scale.flows.1000000", "scale.flows.1")
 
 

@@ -58,61 +58,62 @@ class Workers(Xdivert):
         super().start_daemon(gateway, f"{first}-{first + self.workers - 1}")
 
 
-def rules(run):
+def rules():
     for count in RULES:
-        run(f"scale.rules.{count}",
-            Rules(f"rules_{count}", rules=five_tuples(count)))
-    run(f"scale.src_set.{ADDRESSES}", SourceSet("src_set"))
+        yield f"rules.{count}", Rules(f"rules_{count}",
+                                      rules=five_tuples(count)), {}
+    yield f"src_set.{ADDRESSES}", SourceSet("src_set"), {}
 
 
-def unmatched(run):
+def unmatched():
     """Nothing of it is for us: the kernel forwards."""
     nothing = [("none", "udp and dst port 1", ("--do", "drop"))]
-    run("scale.unmatched.xdivert_xdp",
-        Xdivert("unmatched", rules=nothing, tos=0))
-    run("scale.unmatched.xdp_pass", XdpPass("xdp_pass"))
+    for hook in ("xdp", "tc"):
+        yield f"unmatched.xdivert_{hook}", Xdivert(
+            "unmatched", hook=hook, rules=nothing, tos=0), {}
+    yield "unmatched.xdp_pass", XdpPass("xdp_pass"), {}
 
 
-def completions(run):
-    run("scale.completions.on", Xdivert("completions_on"))
-    run("scale.completions.off", NoCompletions("completions_off"))
+def completions():
+    yield "completions.on", Xdivert("completions_on"), {}
+    yield "completions.off", NoCompletions("completions_off"), {}
 
 
-def flows(run):
+def flows():
     """The daemon sees the first packets of a flow; the rest never leave the
-    kernel."""
+    kernel.
+    """
     verdict = [("flows", "udp", ("--do", "flow pass"))]
     for count in FLOWS:
-        run(f"scale.flows.{count}",
-            Xdivert("flows", rules=verdict, tos=0), flows=count)
+        yield f"flows.{count}", Xdivert("flows", rules=verdict, tos=0), \
+            {"flows": count}
 
 
-def workers(run):
+def workers():
     for count in (1, 2):
-        run(f"scale.workers.{count}", Workers(count), cpus=2, queues=2)
+        yield f"workers.{count}", Workers(count), {"cpus": 2, "queues": 2}
 
 
 PARTS = {"rules": rules, "unmatched": unmatched, "flows": flows,
-         "completions": completions,
-         "workers": workers}
+         "completions": completions, "workers": workers}
 
 
-class Runner:
-    """Measures one system of a part at a time and keeps what came out."""
-
-    def __init__(self, bench, number):
-        self.bench, self.number = bench, number
-
-    def __call__(self, path, system, flows=1, cpus=1, queues=1):
-        bench = self.bench
-        with bench.attempt(path):
-            topology = bench.topology(queues)
-            with running(topology, system) as far:
-                result = flood(topology, system, far, 64, bench.mode.warm,
-                               bench.mode.run, flows=flows, cpus=cpus)
-            bench.record(path, self.number, result["pps"], "packets/s")
+def run(bench, number, path, system, flows=1, cpus=1, queues=1):
+    path = f"scale.{path}"
+    with bench.attempt(path) as wanted:
+        if not wanted:
+            return
+        topology = bench.topology(queues)
+        with running(topology, system) as far:
+            result = flood(topology, system, far, 64, bench.mode.warm,
+                           bench.mode.run, flows=flows, cpus=cpus)
+        bench.record(path, number, result["pps"], "packets/s")
 
 
 def measure(bench, number):
+    """One round; within a part nobody is always first."""
     for part in bench.mode.scale:
-        PARTS[part](Runner(bench, number))
+        jobs = list(PARTS[part]())
+        for i in range(len(jobs)):
+            path, system, how = jobs[(i + number) % len(jobs)]
+            run(bench, number, path, system, **how)
