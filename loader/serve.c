@@ -21,7 +21,7 @@
 #include "seen.h"
 #include "tell.h"
 
-#define BATCH	      256
+#define BATCH	      512
 #define BUSY_WAIT     5 /* ms */
 #define BUSY_TRIES    200
 #define BUSY_WAIT_MAX 200     /* ms, from then on */
