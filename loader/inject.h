@@ -7,6 +7,7 @@
 
 #include <xdivert.h>
 
+#include "digest.h"
 #include "packet.h"
 #include "port.h"
 #include "state.h"
@@ -123,6 +124,7 @@ struct xdivert_injection {
 
 	/* seen.c */
 	struct xdv_injected *seen;
+	uint64_t seen_keys[DIGEST_KEYS];
 
 	/* serve.c */
 	struct queues *q;

@@ -28,79 +28,16 @@
 #include <bpf/libbpf.h>
 
 #include "clock.h"
+#include "digest.h"
 #include "seen.h"
 
 #define REMEMBERED 10000000000ull /* ns */
-#define HEAD	   64		  /* bytes */
 #define PRIME1	   0x9e3779b185ebca87ull
-#define PRIME2	   0xc2b2ae3d27d4eb4full
 
 static uint64_t mix(uint64_t lane, uint64_t word)
 {
 	lane = (lane ^ word) * PRIME1;
 	return lane ^ lane >> 29;
-}
-
-static uint64_t load(const uint8_t *p)
-{
-	uint64_t word;
-
-	memcpy(&word, p, 8);
-	return word;
-}
-
-/*
- * Four lanes, for one would wait for its own multiplications; no array, for
- * compilers keep that in memory. What is left of a word is read as the packet's
- * last 8 bytes: in front of p there are at least as many.
- */
-static uint64_t hash(uint64_t key, const uint8_t *p, uint32_t len)
-{
-	uint64_t a = key, b = key + PRIME1, c = key + PRIME2, d = key ^ PRIME2;
-	const uint8_t *end = p + len;
-
-	for (; end - p >= 32; p += 32) {
-		a = mix(a, load(p));
-		b = mix(b, load(p + 8));
-		c = mix(c, load(p + 16));
-		d = mix(d, load(p + 24));
-	}
-	if (end - p >= 8)
-		a = mix(a, load(p));
-	if (end - p >= 16)
-		b = mix(b, load(p + 8));
-	if (end - p >= 24)
-		c = mix(c, load(p + 16));
-	if ((end - p) % 8)
-		d = mix(d, load(end - 8));
-	return mix(mix(mix(a, b), c), d);
-}
-
-/* TTL and checksum of IPv4 are not part of it, nor is IPv6's hop limit. */
-static const uint8_t kept4[8] = {0, 0xff, 0, 0, 0xff, 0xff, 0xff, 0xff};
-static const uint8_t kept6[8] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0};
-
-static uint64_t tag_of(uint64_t key, const uint8_t *data, uint32_t len)
-{
-	bool v4 = data[0] >> 4 == 4;
-	uint64_t first, second;
-
-	/* Its owner may have spoilt the packet since it was checked. */
-	if (len < (v4 ? 20 : 40))
-		return mix(key, len);
-	first = load(data);
-	second = load(data + 8);
-	if (v4)
-		second &= load(kept4);
-	else
-		first &= load(kept6);
-	return hash(mix(mix(mix(key, len), first), second), data + 16,
-		    (len < HEAD ? len : HEAD) - 16);
-}
-
-static uint64_t digest_of(uint64_t tag, const uint8_t *data, uint32_t len)
-{
-	return len <= HEAD ? tag : hash(tag, data + HEAD, len - HEAD);
 }
 
 static uint64_t check_of(const struct xdv_injected *e)
@@ -178,9 +115,9 @@ void seen_prepare_record(struct xdivert_injection *h, struct xdivert_packet *p)
 	struct request *r = &p->request;
 
 	prefetch(r->next);
-	r->tag = tag_of(h->seen->digest, packet_bytes(p), p->len);
+	r->tag = digest_head(h->seen_keys, packet_bytes(p), p->len);
 	__builtin_prefetch(entry_of(h, r->tag), 1);
-	r->digest = digest_of(r->tag, packet_bytes(p), p->len);
+	r->digest = digest_all(h->seen_keys, r->tag, packet_bytes(p), p->len);
 }
 
 void seen_record(struct xdivert_injection *h, const struct xdivert_packet *p,
@@ -227,7 +164,7 @@ void seen_prepare_lookup(const struct xdivert_injection *h,
 			 struct xdivert_packet *p)
 {
 	p->origin = (struct origin){
-		.tag = tag_of(h->seen->digest, p->data, p->len),
+		.tag = digest_head(h->seen_keys, p->data, p->len),
 		.ttl = ttl_of(p),
 	};
 	__builtin_prefetch(entry_of(h, p->origin.tag));
@@ -240,7 +177,7 @@ void seen_lookup(const struct xdivert_injection *h, struct xdivert_packet *p)
 
 	if (!find(h, o->tag, &e))
 		return;
-	o->digest = digest_of(o->tag, p->data, p->len);
+	o->digest = digest_all(h->seen_keys, o->tag, p->data, p->len);
 	if (matches(&e, o->digest, o->ttl)) {
 		o->handle = e.handle;
 		o->previous = e.previous;
@@ -346,6 +283,7 @@ int seen_open(struct xdivert_injection *h, struct bpf_map *map, int lock)
 	if (table == MAP_FAILED)
 		return -errno;
 	h->seen = table;
+	digest_keys(h->seen_keys, h->seen->digest);
 	return 0;
 }
 
