@@ -109,6 +109,56 @@ static void test_C15_routes(void **state)
 	sh("ip route del unreachable 10.9.0.0/24");
 }
 
+/* What the FIB said of one packet is not true of all that run with it. */
+static void test_C15_each_of_a_run(void **state)
+{
+	static const int expected[] = {0, -EMSGSIZE, 0, -ENETUNREACH, 0};
+	struct udp of[] = {plain, plain, plain, nowhere, plain};
+	struct xdivert_packet *p;
+	struct tally t[5] = {0};
+	char text[1474];
+	int i;
+
+	(void)state;
+	memset(text, 'x', 1473);
+	text[1473] = 0;
+	of[1].text = text;
+	for (i = 0; i < 5; i++) {
+		p = lab_packet(handle, &of[i]);
+		xdivert_packet_data(p)[6] = 0x40; /* do not fragment */
+		assert_int_equal(xdivert_inject_forward_async(
+					 handle, 0, 0, AF_INET, 0, lab.w0, p,
+					 completed, &t[i]),
+				 0);
+	}
+	for (i = 0; i < 5; i++) {
+		wait_called(handle, &t[i], 1);
+		assert_int_equal(t[i].last.status, expected[i]);
+	}
+}
+
+/* Nor is it true any longer when the neighbour has changed. */
+static void test_C09_next_hop_of_each_run(void **state)
+{
+	static const uint8_t other[6] = {2, 0, 0, 0, 0, 9};
+	struct udp u = plain;
+	uint8_t frame[2100];
+
+	(void)state;
+	drain_wire(lab.wire_w);
+	u.text = "before";
+	assert_int_equal(status_of(handle, &u, lab.w0), 0);
+	sh("ip neigh replace 10.2.0.2 lladdr 02:00:00:00:00:09 dev w0"
+	   " nud permanent");
+	u.text = "after";
+	assert_int_equal(status_of(handle, &u, lab.w0), 0);
+	assert_true(lab_receive(lab.wire_w, "before", frame, 2000) > 0);
+	assert_memory_not_equal(frame, other, 6);
+	assert_true(lab_receive(lab.wire_w, "after", frame, 2000) > 0);
+	assert_memory_equal(frame, other, 6);
+	lab_neighbours();
+}
+
 /* A veth whose peer is down: its stack is asked as well. */
 static void test_C15_peer_down(void **state)
 {
@@ -184,6 +234,8 @@ int main(void)
 		cmocka_unit_test(test_C15_no_such_interface),
 		cmocka_unit_test(test_C15_interface_down),
 		cmocka_unit_test(test_C15_routes),
+		cmocka_unit_test(test_C15_each_of_a_run),
+		cmocka_unit_test(test_C09_next_hop_of_each_run),
 		cmocka_unit_test(test_C15_peer_down),
 		cmocka_unit_test(test_C15_queue_full),
 		cmocka_unit_test(test_C15_spoilt_after_initiation),
