@@ -230,7 +230,7 @@ static __always_inline bool has_room(const struct xdv_queue *queue,
 static __always_inline void fill_meta(struct xdv_meta *meta,
 				      const struct xdv_scratch *s)
 {
-	meta->timestamp = bpf_ktime_get_ns();
+	meta->timestamp = s->now;
 	meta->rule = s->rule;
 	meta->iif = s->iif;
 	meta->oif = s->oif;

@@ -271,11 +271,11 @@ static __always_inline int give_up(struct xdv_stats *stats,
 }
 
 /* What is in the tap; an old remainder was lost there. */
-static __always_inline __u64 coming(const struct xdv_queue *queue)
+static __always_inline __u64 coming(const struct xdv_queue *queue, __u64 now)
 {
 	__u64 n = queue->entered - queue->left;
 
-	return n && bpf_ktime_get_ns() - queue->last > XDV_TRANSIT_MAX ? 0 : n;
+	return n && now - queue->last > XDV_TRANSIT_MAX ? 0 : n;
 }
 
 /* Into a tap, or UNSERVED. */
@@ -296,8 +296,10 @@ static __always_inline int serve(struct __sk_buff *skb, struct xdv_scratch *s,
 		return UNSERVED;
 	row = XDV_TAP_SLOT * XDV_MAX_QUEUES + tap;
 	queue = bpf_map_lookup_elem(&xdv_queues, &row);
+	s->now = bpf_ktime_get_ns();
 	if (!queue || !bpf_map_lookup_elem(&xdv_xsks, &row) ||
-	    !has_room(queue, coming(queue) * s->frames, s->pieces * s->frames))
+	    !has_room(queue, coming(queue, s->now) * s->frames,
+		      s->pieces * s->frames))
 		return UNSERVED;
 	seq = note(control, queue, row, s);
 	if (!seq || address(skb, link_header(s), control, seq)) {

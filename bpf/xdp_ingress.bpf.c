@@ -106,16 +106,14 @@ sound(struct xdp_md *ctx, const struct xdv_iface *iface, struct xdv_scratch *s,
 	       type_fits(eth->h_proto, key);
 }
 
-static __always_inline __u32 layer(struct xdp_md *ctx, struct xdv_scratch *s)
+static __always_inline __u32 layer(struct xdp_md *ctx, struct xdv_scratch *s,
+				   const struct xdv_iface *iface)
 {
 	struct bpf_fib_lookup fib = {};
 	struct route_key key = {};
-	struct xdv_iface *iface;
-	__u32 iif = s->iif;
 	bool group = false;
 
-	iface = bpf_map_lookup_elem(&xdv_ifaces, &iif);
-	if (!iface || !sound(ctx, iface, s, &group, &key, &fib))
+	if (!sound(ctx, iface, s, &group, &key, &fib))
 		return XDV_LAYER_NONE;
 	if (group)
 		return XDV_LAYER_GROUP;
@@ -177,29 +175,29 @@ static __always_inline int serve(struct xdp_md *ctx, struct xdv_scratch *s,
 	return XDP_REDIRECT;
 }
 
-static __always_inline int divert(struct xdp_md *ctx, struct xdv_scratch *s)
+static __always_inline int divert(struct xdp_md *ctx, struct xdv_scratch *s,
+				  const struct xdv_iface *iface)
 {
 	struct xdv_stats *stats = stats_of(s->iif);
-	__u32 iif = s->iif;
-	struct xdv_iface *iface = bpf_map_lookup_elem(&xdv_ifaces, &iif);
 	int action;
 
-	if (!stats || !iface)
+	if (!stats)
 		return XDP_PASS;
-	count_hit(s->slot, bpf_xdp_get_buff_len(ctx), bpf_ktime_get_ns());
+	s->now = bpf_ktime_get_ns();
+	count_hit(s->slot, bpf_xdp_get_buff_len(ctx), s->now);
 	action = serve(ctx, s, stats, iface);
 	return action == UNSERVED ? give_up(stats, iface) : action;
 }
 
 /* A fragment that waits for the rest, or UNSERVED. */
-static __always_inline int await(struct xdp_md *ctx, struct xdv_scratch *s)
+static __always_inline int await(struct xdp_md *ctx, struct xdv_scratch *s,
+				 const struct xdv_iface *iface)
 {
 	struct xdv_stats *stats = stats_of(s->iif);
-	__u32 iif = s->iif;
-	struct xdv_iface *iface = bpf_map_lookup_elem(&xdv_ifaces, &iif);
 
-	if (!stats || !iface || !fragments_wanted(s))
+	if (!stats || !fragments_wanted(s))
 		return UNSERVED;
+	s->now = bpf_ktime_get_ns();
 	no_rule(s);
 	return serve(ctx, s, stats, iface);
 }
@@ -208,22 +206,24 @@ SEC("xdp")
 int xdv_xdp_divert(struct xdp_md *ctx)
 {
 	struct xdv_scratch *s = scratch();
+	__u32 iif = ctx->ingress_ifindex;
+	struct xdv_iface *iface = bpf_map_lookup_elem(&xdv_ifaces, &iif);
 	int action;
 
 	/* In generic mode the hook sees what we put into the receive path. */
-	if (!s ||
+	if (!s || !iface ||
 	    injected_here((void *)(long)ctx->data, (void *)(long)ctx->data_end))
 		return XDP_PASS;
 	if (!s->fib_done) {
 		s->oif = 0;
-		s->layer = layer(ctx, s);
+		s->layer = layer(ctx, s, iface);
 		s->fib_done = 1;
 	}
 	if (!s->layer)
 		return XDP_PASS;
 	if (s->frag == XDV_FRAG_AWAITED) {
 		s->frag = XDV_FRAG_ALONE;
-		action = await(ctx, s);
+		action = await(ctx, s, iface);
 		if (action != UNSERVED)
 			return action;
 		bpf_tail_call(ctx, &xdv_stages, XDV_STAGE_RULES);
@@ -233,7 +233,7 @@ int xdv_xdp_divert(struct xdp_md *ctx)
 		bpf_tail_call(ctx, &xdv_stages, XDV_STAGE_RULES);
 		return XDP_PASS;
 	}
-	return divert(ctx, s);
+	return divert(ctx, s, iface);
 }
 
 char _license[] SEC("license") = "GPL";

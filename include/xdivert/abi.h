@@ -22,7 +22,7 @@
 #endif
 
 /* Changes with every struct below: two versions do not share maps. */
-#define XDV_ABI 15
+#define XDV_ABI 16
 
 #define XDV_MAX_IFACES	 64
 #define XDV_MAX_QUEUES	 64 /* receive queues of one interface */
@@ -313,6 +313,7 @@ enum xdv_frag {
 
 /* xdv_scratch: what the hook's stages tell each other about a packet. */
 struct xdv_scratch {
+	__u64 now; /* when it was diverted */
 	__u32 iif;
 	__u32 start;	  /* first rule to try, by position */
 	__u32 generation; /* of the rule set that start belongs to */
