@@ -101,7 +101,7 @@ static unsigned int ttl_sent(const struct xdivert_packet *p)
 		       : ttl;
 }
 
-/* The CPU fetches the next packet while it digests this one. */
+/* The CPU fetches the packet after the next while it digests this one. */
 static void prefetch(const struct xdivert_packet *p)
 {
 	uint32_t at;
@@ -114,7 +114,8 @@ void seen_prepare_record(struct xdivert_injection *h, struct xdivert_packet *p)
 {
 	struct request *r = &p->request;
 
-	prefetch(r->next);
+	if (r->next)
+		prefetch(r->next->request.next);
 	r->tag = digest_head(h->seen_keys, packet_bytes(p), p->len);
 	__builtin_prefetch(entry_of(h, r->tag), 1);
 	r->digest = digest_all(h->seen_keys, r->tag, packet_bytes(p), p->len);
