@@ -10,6 +10,7 @@ import fcntl
 import os
 import select
 import struct
+import subprocess
 import threading
 
 TUNSETIFF = 0x400454CA
@@ -113,6 +114,17 @@ class Target:
                      f"dev {name} local 10.0.9.{local} "
                      f"remote 10.0.9.{remote}")
 
+    def make_nic(self):
+        for nic, host, name in zip(os.environ["XDIVERT_NICS"].split(),
+                                   (self.gateway, self.server), ("t0", "u0")):
+            subprocess.run(["ip", "link", "set", nic, "netns", host.name,
+                            "name", name], check=True)
+
+    def return_nics(self):
+        for nic, host, name in zip(os.environ["XDIVERT_NICS"].split(),
+                                   (self.gateway, self.server), ("t0", "u0")):
+            host.run(f"ip link set {name} netns {os.getpid()} name {nic}")
+
     def make_tap(self):
         self.cable = Cable(self.gateway, self.server, IFF_TAP)
 
@@ -124,6 +136,9 @@ class Target:
             self.cable.close()
         if self.kind == "veth-xdp":
             self.server.xdivert("detach", "u0")
+        if self.kind == "nic":
+            self.return_nics()
+            return
         for name in ("t0", "p0"):
             self.gateway.run(f"ip link del {name}", check=False)
         for name in ("u0", "p1"):
