@@ -60,6 +60,7 @@ def paced(topology, system, far, rate, warm, run, size=64):
     """Latency in ns of packets that come one at a time."""
     end = time.monotonic() + PATIENCE / 1e3
     while True:
+        quiet(far, end)
         far.ask("begin")
         generator = topology.generate(
             "--size", size, "--rate", rate, "--warm", warm / 1e3,
@@ -73,6 +74,12 @@ def paced(topology, system, far, rate, warm, run, size=64):
     check(system, result, f"{rate} packets/s")
     result["lost"] = 1 - result["packets"] / sent
     return result
+
+
+def quiet(far, end):
+    """Nothing comes any more of what was sent before."""
+    while far.ask("count 0 20")["packets"] and time.monotonic() < end:
+        pass
 
 
 def settled(far, sent):
