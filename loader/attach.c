@@ -68,9 +68,14 @@ static int check_mtu(const char *ifname, __u32 *longest)
 			 ifname, mtu, XDV_PACKET_MAX, ifname, XDV_PACKET_MAX);
 }
 
-static int explain(int code, const char *ifname, __u32 hook)
+static int explain(int code, const char *ifname, const struct xdv_iface *iface)
 {
-	if (hook == XDV_HOOK_TC)
+	if (iface->mode == XDV_MODE_TCX && code == -EINVAL)
+		return error_set(-EOPNOTSUPP,
+				 "%s: this kernel has no tcx links (6.6 has); "
+				 "try --mode clsact",
+				 ifname);
+	if (iface->hook == XDV_HOOK_TC)
 		return error_set(code, "%s: cannot attach to TC ingress: %s",
 				 ifname, strerror(-code));
 	switch (code) {
@@ -241,18 +246,18 @@ static int attach(struct xdivert *s, const char *ifname,
 		return rc;
 	rc = stats_row(s, iface.ifindex);
 	if (rc)
-		return explain(rc, ifname, iface.hook);
+		return explain(rc, ifname, &iface);
 	forget_served(s, &iface);
 	rc = iface.hook == XDV_HOOK_TC ? tc_attach(s, &iface)
 				       : xdp_attach(s, &iface);
 	if (rc)
-		return explain(rc, ifname, iface.hook);
+		return explain(rc, ifname, &iface);
 	rc = bpf_map_update_elem(s->ifaces, &iface.ifindex, &iface, BPF_ANY);
 	state_announce(s);
 	if (!rc)
 		return 0;
 	detach_iface(s, &iface);
-	return explain(rc, ifname, iface.hook);
+	return explain(rc, ifname, &iface);
 }
 
 int xdivert_attach(struct xdivert *x, const char *ifname,
@@ -296,7 +301,7 @@ static int detach(struct xdivert *s, const char *ifname)
 					 ? "xdivert is not attached"
 					 : "no such interface");
 	rc = detach_iface(s, &iface);
-	return rc ? explain(rc, ifname, iface.hook) : 0;
+	return rc ? explain(rc, ifname, &iface) : 0;
 }
 
 int xdivert_detach(struct xdivert *x, const char *ifname)
@@ -319,7 +324,7 @@ static int detach_all(struct xdivert *s)
 	while (next_iface(s, &previous, &key, &iface)) {
 		rc = detach_iface(s, &iface);
 		if (rc)
-			err = explain(rc, iface.name, iface.hook);
+			err = explain(rc, iface.name, &iface);
 		else
 			previous = NULL;
 	}

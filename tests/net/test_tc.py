@@ -2,6 +2,8 @@
 """The TC hook: the same way of a packet, from TC ingress through a tap."""
 import json
 import os
+import platform
+import re
 import socket
 import subprocess
 
@@ -13,7 +15,8 @@ from packets import (ICMP, IP, TCP, UDP, V4, Ether, ICMPv6EchoRequest, IPv6,
 from test_attach import failure, kernel_ids, made_by
 from test_daemon import Traffic, next_arrival, number
 
-MODES = ["tcx", "clsact"]
+KERNEL = tuple(map(int, re.findall(r"\d+", platform.release())[:2]))
+MODES = ["tcx", "clsact"] if KERNEL >= (6, 6) else ["clsact"]
 PACKET_AUXDATA, ETH_P_8021Q = 8, 0x8100
 
 
@@ -36,6 +39,14 @@ def own_devices(lab):
     links = json.loads(lab.gateway.run("ip -j link show").stdout)
     return [link["ifname"] for link in links
             if link["ifname"].startswith("xdv")]
+
+
+@pytest.mark.skipif(KERNEL >= (6, 6), reason="the kernel has tcx links")
+def test_no_tcx_links(lab):
+    done = lab.gateway.xdivert("attach", "g0", "--hook", "tc", "--mode", "tcx",
+                               check=False)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert "6.6" in done.stderr and "clsact" in done.stderr
 
 
 @pytest.mark.parametrize("mode", MODES)
