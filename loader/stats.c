@@ -117,7 +117,8 @@ static int read_once(const struct xdivert *s, struct xdivert_stats *total,
 	values = calloc(cpus, sizeof(*values));
 	if (!values)
 		return -ENOMEM;
-	/* Read before they leave, packets do not seem to be held that are not. */
+	/* Read before they leave, packets do not seem to be held that are not.
+	 */
 	*total = (struct xdivert_stats){.originated = s->shared->originated};
 	while (!bpf_map_get_next_key(s->stats, previous, &key)) {
 		struct xdivert_stats one = {.ifindex = key};

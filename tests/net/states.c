@@ -45,8 +45,7 @@ int main(int argc, char **argv)
 
 	context = argc == 2 ? strtoull(argv[1], NULL, 0) : 0;
 	if (xdivert_open(&x, NULL) ||
-	    xdivert_injection_create(&handle, x, AF_UNSPEC,
-				     XDIVERT_KIND_ALL) ||
+	    xdivert_injection_create(&handle, x, AF_UNSPEC, XDIVERT_KIND_ALL) ||
 	    xdivert_injection_create(&bystander, x, AF_UNSPEC,
 				     XDIVERT_KIND_FORWARD) ||
 	    xdivert_callout_register(handle, classify, NULL) ||
