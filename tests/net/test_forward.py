@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The way of a packet: which are diverted, and what leaves, to the byte."""
-import socket
-import threading
 
 import pytest
 
 from packets import (ICMP, IP, TCP, UDP, V4, V6, Ether, ICMPv6EchoRequest,
                      IPv6, Path, udp, udp6)
+from transfer import transfer
 
 
 @pytest.fixture
@@ -210,30 +209,6 @@ def test_forwarding_off_diverts_nothing(lab, path):
         assert lab.gateway.settled()["matched"] == 1
     finally:
         lab.gateway.run("sysctl -qw net.ipv4.conf.g0.forwarding=1")
-
-
-def transfer(lab, address, text):
-    """Over TCP, from the client to the server; what arrived."""
-    with lab.server.inside():
-        listener = socket.create_server(("::", 8000), family=socket.AF_INET6,
-                                        dualstack_ipv6=True)
-    with lab.client.inside():
-        out = socket.create_connection((address, 8000), timeout=20)
-    into = listener.accept()[0]
-    into.settimeout(20)
-
-    def send():
-        out.sendall(text)
-        out.shutdown(socket.SHUT_WR)
-    sender = threading.Thread(target=send)
-    sender.start()
-    got = b""
-    while chunk := into.recv(65536):
-        got += chunk
-    sender.join()
-    for one in (out, into, listener):
-        one.close()
-    return got
 
 
 def check_real_clients(lab):
