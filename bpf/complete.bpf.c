@@ -36,7 +36,8 @@ struct flush {
 	__u64 first;
 	__u32 compartment;
 	__u32 count;
-	__u32 counted; /* that are whole injections */
+	__u32 completed; /* that are whole injections */
+	__u32 injected;	 /* and were not counted as that before */
 };
 
 static __always_inline bool batch_is_ours(void)
@@ -68,7 +69,8 @@ static __always_inline void note_sent(struct flush *f, struct xdv_desc *desc)
 		f->first = desc->id;
 	f->compartment = desc->compartment;
 	f->count++;
-	f->counted += !(desc->flags & XDV_DESC_PART);
+	f->completed += !(desc->flags & XDV_DESC_PART);
+	f->injected += !(desc->flags & (XDV_DESC_PART | XDV_DESC_COUNTED));
 	desc->completed = f->time;
 	desc->state = XDV_DESC_SENT;
 }
@@ -78,8 +80,10 @@ static __always_inline void record_sent(const struct flush *f)
 	struct xdv_stats *stats = stats_of(f->compartment ? 0 : f->target);
 	struct xdv_flushed *record;
 
-	if (stats)
-		__sync_fetch_and_add(&stats->completed, f->counted);
+	if (stats) {
+		__sync_fetch_and_add(&stats->injected, f->injected);
+		__sync_fetch_and_add(&stats->completed, f->completed);
+	}
 	record = bpf_ringbuf_reserve(&xdv_completions, sizeof(*record), 0);
 	if (!record)
 		return; /* cannot be: see the size of xdv_completions */

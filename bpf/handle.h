@@ -66,6 +66,15 @@ static __always_inline struct xdv_stats *target_stats(struct xdv_desc *desc)
 	return stats_of(desc->compartment ? 0 : desc->ifindex);
 }
 
+/* Once, however often it comes by. What is sent counts with its flush. */
+static __always_inline void count_injected(struct xdv_desc *desc,
+					   struct xdv_stats *stats)
+{
+	if (stats && !(desc->flags & XDV_DESC_COUNTED))
+		__sync_fetch_and_add(&stats->injected, 1);
+	desc->flags |= XDV_DESC_COUNTED;
+}
+
 /* Write the one completion of desc. */
 static __always_inline void complete(struct xdv_desc *desc, __s32 status,
 				     __u32 reason, __u64 wakeup)
@@ -76,6 +85,7 @@ static __always_inline void complete(struct xdv_desc *desc, __s32 status,
 	__u32 key = 0;
 
 	desc->state = XDV_DESC_DONE;
+	count_injected(desc, stats);
 	/* What the stack had may complete in the midst of another's. */
 	if (stats && status)
 		__sync_fetch_and_add(&stats->failed, 1);
@@ -129,6 +139,7 @@ static __always_inline __u32 bucket(__u32 hash, const __u32 *words)
 /* User space puts it into the ring again, with what comes behind it. */
 static __always_inline void hold(struct xdv_desc *desc)
 {
+	count_injected(desc, target_stats(desc));
 	desc->hop = bucket(desc->ifindex, desc->nexthop);
 	desc->state = XDV_DESC_HELD;
 	xdv_hops[desc->hop & (XDV_BUCKETS - 1)].held++;

@@ -220,6 +220,7 @@ static __always_inline enum way way_of(struct xdv_desc *desc,
 static __always_inline void enter(struct xdv_desc *desc,
 				  enum xdv_desc_state state)
 {
+	count_injected(desc, target_stats(desc));
 	desc->engine = XDV_ENGINE_NEIGH;
 	desc->state = state;
 	desc->waiting = desc->id;
@@ -277,6 +278,7 @@ static __always_inline int pass(struct xdp_md *ctx, struct xdv_desc *desc)
 	__builtin_memcpy(eth->h_dest, desc->mac, ETH_ALEN);
 	__builtin_memcpy(eth->h_source, control->mac, ETH_ALEN);
 	desc->state = XDV_DESC_PASSED;
+	count_injected(desc, stats);
 	if (stats)
 		__sync_fetch_and_add(&stats->completed, 1);
 	return XDP_PASS;
@@ -298,6 +300,7 @@ static __always_inline int send(struct xdp_md *ctx, struct xdv_desc *desc)
 		 * know: user space writes this completion.
 		 */
 		desc->state = XDV_DESC_NO_ROUTE;
+		count_injected(desc, stats);
 		if (stats)
 			__sync_fetch_and_add(&stats->failed, 1);
 		return XDP_DROP;
@@ -307,6 +310,7 @@ static __always_inline int send(struct xdp_md *ctx, struct xdv_desc *desc)
 	if (refusal.reason == XDV_REASON_FIB_FRAG_NEEDED &&
 	    !(desc->flags & XDV_DESC_PART)) {
 		desc->state = XDV_DESC_TOO_BIG;
+		count_injected(desc, target_stats(desc));
 		return XDP_DROP;
 	}
 	if (refusal.status) {
@@ -333,18 +337,8 @@ static __always_inline int send(struct xdp_md *ctx, struct xdv_desc *desc)
 	return XDP_DROP;
 }
 
-static __always_inline void count_injected(struct xdv_desc *desc)
-{
-	struct xdv_stats *stats = target_stats(desc);
-
-	if (stats && !(desc->flags & XDV_DESC_COUNTED))
-		stats->injected++;
-	desc->flags |= XDV_DESC_COUNTED;
-}
-
 static __always_inline int inject(struct xdp_md *ctx, struct xdv_desc *desc)
 {
-	count_injected(desc);
 	if (desc->flags & XDV_DESC_VERDICT) {
 		complete(desc, desc->status, desc->reason, BPF_RB_NO_WAKEUP);
 		return XDP_DROP;

@@ -136,6 +136,14 @@ static void count(const struct xdv_desc *desc, __u64 *counter)
 		__atomic_fetch_add(counter, 1, __ATOMIC_RELAXED);
 }
 
+/* BPF will not say what became of it. */
+static void count_failed(struct xdivert_injection *h,
+			 const struct xdv_desc *desc)
+{
+	count(desc, desc->flags & XDV_DESC_COUNTED ? &h->x->shared->unknown
+						   : &h->x->shared->refused);
+}
+
 void ring_refuse(struct xdivert_injection *h, int status,
 		 enum xdv_reason reason)
 {
@@ -148,9 +156,7 @@ void ring_refuse(struct xdivert_injection *h, int status,
 	h->finished = end;
 	for (; position != end; position++) {
 		desc = ring_desc(h, position);
-		count(desc, desc->flags & XDV_DESC_COUNTED
-				    ? &h->x->shared->unknown
-				    : &h->x->shared->refused);
+		count_failed(h, desc);
 		if (desc->flags & XDV_DESC_VERDICT)
 			complete_here(h, desc, desc->status, desc->reason);
 		else
@@ -200,7 +206,7 @@ static void complete_rest(struct xdivert_injection *h, struct xdv_desc *desc,
 			break;
 		}
 		/* No tracepoint fired, and none will. */
-		count(desc, &h->x->shared->unknown);
+		count_failed(h, desc);
 		complete_here(h, desc, -ETIMEDOUT, XDV_REASON_UNKNOWN);
 		break;
 	}

@@ -239,8 +239,11 @@ struct xdv_control {
 	__u64 dropped;	   /* by a callout */
 	__u64 abandoned;   /* part of dropped: lost with a daemon that died */
 	__u64 returned;	   /* part of diverted: seen again after injection */
-	__u64 refused;	/* injections that never reached the kernel: failed */
-	__u64 unknown;	/* injections whose fate stayed unknown: failed */
+	/* Injections that failed without BPF: not counted in xdv_stats at all,
+	 * and counted there as injected.
+	 */
+	__u64 refused;
+	__u64 unknown;
 	__u64 unpassed; /* counted completed, but the stack did not take them */
 	__u32 next_rule;
 	__u32 daemon_pid;
