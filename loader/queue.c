@@ -58,7 +58,6 @@ struct queues {
 	unsigned int count;
 	unsigned int next; /* to receive from: every queue gets its turn */
 	struct tap *tap;   /* if an interface has the TC hook */
-	int epoll;
 	bool starved; /* some queue has less than half its share */
 	uint16_t lent_to[XDV_FRAMES]; /* row + 1 of the queue, 0: ours */
 };
@@ -109,14 +108,10 @@ static int open_umem(struct queues *q)
 		.comp_size = 64,
 		.frame_size = XDV_FRAME_SIZE,
 	};
-	int rc;
+	int rc = xsk_umem__create(&q->umem, q->h->umem,
+				  (uint64_t)XDV_FRAMES * XDV_FRAME_SIZE,
+				  &q->umem_fill, &q->umem_unused, &config);
 
-	q->epoll = epoll_create1(EPOLL_CLOEXEC);
-	if (q->epoll < 0)
-		return -errno;
-	rc = xsk_umem__create(&q->umem, q->h->umem,
-			      (uint64_t)XDV_FRAMES * XDV_FRAME_SIZE,
-			      &q->umem_fill, &q->umem_unused, &config);
 	return rc ? rc : open_anchor(q);
 }
 
@@ -183,7 +178,7 @@ static int open_queue(struct queues *q, struct queue *queue)
 	occupancy->left = occupancy->entered;
 	occupancy->serial = queue->serial;
 	rc = bpf_map_update_elem(q->s->xsks, &queue->row, &fd, BPF_ANY);
-	if (!rc && epoll_ctl(q->epoll, EPOLL_CTL_ADD, fd, &event))
+	if (!rc && epoll_ctl(q->h->epoll, EPOLL_CTL_ADD, fd, &event))
 		rc = -errno;
 	queue->open = true;
 	return rc;
@@ -463,14 +458,7 @@ void queues_destroy(struct queues *q)
 		xsk_socket__delete(q->anchor.xsk);
 	if (q->umem)
 		xsk_umem__delete(q->umem);
-	if (q->epoll >= 0)
-		close(q->epoll);
 	free(q);
-}
-
-int queues_fd(const struct queues *q)
-{
-	return q->epoll;
 }
 
 /* The hook stops before the kernel is out of frames. */

@@ -17,9 +17,9 @@ void queues_stop(struct queues *q);
 
 /* Update again in a moment: frames are being taken back from idle queues. */
 bool queues_starved(const struct queues *q);
-/* Readable when a packet waits. */
-int queues_fd(const struct queues *q);
-/* Up to max packets of all queues; they are the caller's. */
+/* Up to max packets of all queues; they are the caller's. One that waits makes
+ * the handle's descriptor readable.
+ */
 unsigned int queues_receive(struct queues *q, struct xdivert_packet **packets,
 			    unsigned int max);
 /* Awake for nothing: close what went, or has been drained. */

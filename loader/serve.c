@@ -136,7 +136,6 @@ int xdivert_serve_share(struct xdivert_injection *h, unsigned int share,
 	rc = rc ? rc : live_pin(h);
 	rc = rc ? rc : live_count_queue_drops(h);
 	rc = rc ? rc : queues_create(&h->q, h);
-	rc = rc ? rc : watch(h, queues_fd(h->q));
 	if (rc) {
 		serve_end(h);
 		return rc;
