@@ -2,24 +2,36 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "fragment.h"
 #include "pool.h"
 
-#define HEAD	(XDV_HEAD_MAX / 2)
+#define HUGE_PAGE ((size_t)2 << 20)
+#define HEAD	  (XDV_HEAD_MAX / 2)
 /* To grow by, where that is possible at all. */
 #define TAIL	1024
 /* What packets may take beside the UMEM. */
 #define OWN_MAX (128u << 20)
 
+/* Thousands that take turns are a few pages for the CPU, if these are big. */
+static struct xdivert_packet *allocate(size_t n)
+{
+	size_t size = (n * sizeof(struct xdivert_packet) + HUGE_PAGE - 1) &
+		      ~(HUGE_PAGE - 1);
+	struct xdivert_packet *packets = aligned_alloc(HUGE_PAGE, size);
+
+	if (!packets)
+		return NULL;
+	madvise(packets, size, MADV_HUGEPAGE);
+	return memset(packets, 0, n * sizeof(*packets));
+}
+
 int pool_create(struct xdivert_injection *h)
 {
 	uint32_t i;
 
-	h->packets =
-		aligned_alloc(CACHE_LINE, XDV_FRAMES * sizeof(*h->packets));
-	if (h->packets)
-		memset(h->packets, 0, XDV_FRAMES * sizeof(*h->packets));
+	h->packets = allocate(XDV_FRAMES);
 	h->free = calloc(XDV_FRAMES, sizeof(*h->free));
 	if (!h->packets || !h->free)
 		return -ENOMEM;
