@@ -55,20 +55,27 @@ static __always_inline struct refusal fib_refusal(long rc)
 	return refused(rc < 0 ? rc : -ENETUNREACH, XDV_REASON_FIB_NOT_FWDED);
 }
 
-/* Frames begin at least that long: what is shorter needs no call to be copied,
- * but takes along what lies behind it.
- */
-static __always_inline bool write_short(struct xdp_md *ctx, const __u8 *bytes)
+/* Word by word, without a call; the last word may overlap the one before. */
+static __always_inline bool write_short(struct xdp_md *ctx, const __u8 *from,
+					__u32 len)
 {
-	__u64 *to = (void *)(long)ctx->data + ETH_HLEN;
-	const __u64 *from = (const void *)bytes;
-	int i;
+	__u8 *to = (void *)(long)ctx->data + ETH_HLEN;
+	void *end = (void *)(long)ctx->data_end;
+	__u32 i;
 
-	if ((void *)to + XDV_SHORT > (void *)(long)ctx->data_end)
-		return false;
 #pragma unroll
-	for (i = 0; i < XDV_SHORT / 8; i++)
-		to[i] = from[i];
+	for (i = 0; i < XDV_SHORT; i += 8) {
+		if (len < i + 8)
+			break;
+		if ((void *)to + i + 8 > end)
+			return false;
+		*(__u64 *)(to + i) = *(const __u64 *)(from + i);
+	}
+	len -= 8;
+	asm volatile("" : "+r"(len));
+	if (len > XDV_SHORT || (void *)to + len + 8 > end)
+		return false;
+	*(__u64 *)(to + len) = *(const __u64 *)(from + len);
 	return true;
 }
 
@@ -77,8 +84,8 @@ static __always_inline int write_packet(struct xdp_md *ctx,
 					const struct xdv_desc *desc)
 {
 	__u32 frame = desc->frame, offset = desc->offset, len = desc->len;
-	bool written;
 	__u8 *bytes;
+	long size;
 
 	if (desc->flags & XDV_DESC_BIG)
 		len = XDV_BIG_HEAD;
@@ -86,12 +93,12 @@ static __always_inline int write_packet(struct xdp_md *ctx,
 	if (!bytes || offset >= XDV_HEAD_MAX || len < sizeof(struct iphdr) ||
 	    len > XDV_PACKET_MAX)
 		return -1;
-	written = len <= XDV_SHORT && write_short(ctx, bytes + offset);
-	if (bpf_xdp_adjust_tail(ctx, (int)(len + ETH_HLEN) -
-					     (int)bpf_xdp_get_buff_len(ctx)))
+	size = (long)ctx->data_end - (long)ctx->data;
+	if (size != len + ETH_HLEN &&
+	    bpf_xdp_adjust_tail(ctx, (int)(len + ETH_HLEN - size)))
 		return -1;
-	if (written)
-		return 0;
+	if (len <= XDV_SHORT)
+		return write_short(ctx, bytes + offset, len) ? 0 : -1;
 	/* The compiler must not derive the bounds anew. */
 	asm volatile("" : "+r"(offset), "+r"(len));
 	if (offset >= XDV_HEAD_MAX || len < 1 || len > XDV_PACKET_MAX)

@@ -114,8 +114,7 @@ static int run(struct xdivert_injection *h, uint32_t n, uint32_t longest,
 	       uint32_t ingress)
 {
 	static const uint8_t zeroes[XDV_PACKET_MAX + ETHERNET_HEADER];
-	uint32_t size =
-		(longest > XDV_SHORT ? longest : XDV_SHORT) + ETHERNET_HEADER;
+	uint32_t size = longest + ETHERNET_HEADER;
 	struct xdp_md ctx = {.data_end = size, .ingress_ifindex = ingress};
 	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = zeroes,
 		    .data_size_in = size, .ctx_in = &ctx,
