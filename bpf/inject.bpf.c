@@ -89,16 +89,17 @@ static __always_inline int write_packet(struct xdp_md *ctx,
 
 	if (desc->flags & XDV_DESC_BIG)
 		len = XDV_BIG_HEAD;
-	bytes = bpf_map_lookup_elem(&xdv_umem, &frame);
-	if (!bytes || offset >= XDV_HEAD_MAX || len < sizeof(struct iphdr) ||
-	    len > XDV_PACKET_MAX)
+	if (len < sizeof(struct iphdr) || len > XDV_PACKET_MAX)
 		return -1;
 	size = (long)ctx->data_end - (long)ctx->data;
 	if (size != len + ETH_HLEN &&
 	    bpf_xdp_adjust_tail(ctx, (int)(len + ETH_HLEN - size)))
 		return -1;
 	if (len <= XDV_SHORT)
-		return write_short(ctx, bytes + offset, len) ? 0 : -1;
+		return write_short(ctx, desc->bytes, len) ? 0 : -1;
+	bytes = bpf_map_lookup_elem(&xdv_umem, &frame);
+	if (!bytes)
+		return -1;
 	/* The compiler must not derive the bounds anew. */
 	asm volatile("" : "+r"(offset), "+r"(len));
 	if (offset >= XDV_HEAD_MAX || len < 1 || len > XDV_PACKET_MAX)

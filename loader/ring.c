@@ -303,6 +303,8 @@ static uint32_t describe(struct xdivert_injection *h, struct xdivert_packet *p,
 		.engine = XDV_ENGINE_LIVE,
 		.slot = slot,
 	};
+	if (p->len <= XDV_SHORT)
+		memcpy(h->descs[slot].bytes, p->data, XDV_SHORT);
 	h->sent[slot] = time;
 	return slot;
 }

@@ -413,8 +413,10 @@ struct xdv_desc {
 	__u32 mtu;    /* TOO_BIG, PART: of the route */
 	__s32 status; /* HELD, VERDICT: so far */
 	__u32 reason; /* VERDICT */
+	__u8 bytes[XDV_SHORT];
+	__u8 pad2[16];
 };
-XDV_SIZE(struct xdv_desc, 112);
+XDV_SIZE(struct xdv_desc, 192);
 
 /*
  * What may not be overtaken, by hashes: xdv_stacked counts the frames of a flow
