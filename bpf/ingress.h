@@ -11,12 +11,12 @@
 #ifndef XDV_INGRESS_H
 #define XDV_INGRESS_H
 
+#include "fib.h"
 #include "fragments.h"
 #include "hits.h"
 #include "maps.h"
 #include "options.h"
 #include "parse.h"
-#include <bpf/bpf_core_read.h>
 
 /* No action of either hook: the packet cannot be served. */
 #define UNSERVED (-2)
@@ -141,21 +141,6 @@ static __always_inline bool type_fits(__be16 type, const struct route_key *key)
 					       : bpf_htons(ETH_P_IPV6));
 }
 
-/* Kernels before 6.10 know nothing of marks here. */
-static __always_inline long look_up(void *ctx, struct bpf_fib_lookup *fib,
-				    __u32 iif, __u32 mark, __u32 len)
-{
-	__u32 flags = 0;
-
-	fib->ifindex = iif;
-	fib->tot_len = len;
-	if (mark && bpf_core_field_exists(fib->mark)) {
-		fib->mark = mark;
-		flags = BPF_FIB_LOOKUP_MARK;
-	}
-	return bpf_fib_lookup(ctx, fib, sizeof(*fib), flags);
-}
-
 /* We do not record routes and the like; the kernel does. */
 static __always_inline bool routers_business(const struct xdv_scratch *s)
 {
@@ -169,9 +154,13 @@ static __always_inline __u32 layer_of(void *ctx, struct xdv_scratch *s,
 				      const struct route_key *key,
 				      struct bpf_fib_lookup *fib, __u32 mark)
 {
-	/* 0 would ask about the length of the sk_buff. */
-	long rc = look_up(ctx, fib, s->iif, mark, 1);
+	__u32 oif;
+	long rc;
 
+	fib->ifindex = s->iif;
+	/* 0 would ask about the length of the sk_buff. */
+	fib->tot_len = 1;
+	rc = fib_ask_marked(ctx, fib, mark, s->now, &oif);
 	if (rc == BPF_FIB_LKUP_RET_NOT_FWDED ||
 	    rc == BPF_FIB_LKUP_RET_FWD_DISABLED)
 		return XDV_LAYER_RECEIVE;
@@ -181,7 +170,7 @@ static __always_inline __u32 layer_of(void *ctx, struct xdv_scratch *s,
 	/* The kernel answers for hops that end here. */
 	if (key->ttl <= 1)
 		return XDV_LAYER_NONE;
-	s->oif = fib->ifindex;
+	s->oif = oif;
 	return XDV_LAYER_FORWARD;
 }
 

@@ -266,7 +266,7 @@ static __always_inline int give_up(struct xdv_stats *stats,
 				   const struct __sk_buff *skb,
 				   const struct xdv_scratch *s)
 {
-	count_hit(s->slot, skb->len, bpf_ktime_get_ns());
+	count_hit(s->slot, skb->len, s->now);
 	return unserved(stats, iface, TC_ACT_UNSPEC, TC_ACT_SHOT);
 }
 
@@ -296,7 +296,6 @@ static __always_inline int serve(struct __sk_buff *skb, struct xdv_scratch *s,
 		return UNSERVED;
 	row = XDV_TAP_SLOT * XDV_MAX_QUEUES + tap;
 	queue = bpf_map_lookup_elem(&xdv_queues, &row);
-	s->now = bpf_ktime_get_ns();
 	if (!queue || !bpf_map_lookup_elem(&xdv_xsks, &row) ||
 	    !has_room(queue, coming(queue, s->now) * s->frames,
 		      s->pieces * s->frames))
@@ -346,6 +345,7 @@ int xdv_tc_divert(struct __sk_buff *skb)
 	    injected_here((void *)(long)skb->data, (void *)(long)skb->data_end))
 		return TC_ACT_UNSPEC;
 	if (!s->fib_done) {
+		s->now = bpf_ktime_get_ns();
 		s->oif = 0;
 		s->layer = layer(skb, s);
 		s->fib_done = 1;

@@ -183,7 +183,6 @@ static __always_inline int divert(struct xdp_md *ctx, struct xdv_scratch *s,
 
 	if (!stats)
 		return XDP_PASS;
-	s->now = bpf_ktime_get_ns();
 	count_hit(s->slot, bpf_xdp_get_buff_len(ctx), s->now);
 	action = serve(ctx, s, stats, iface);
 	return action == UNSERVED ? give_up(stats, iface) : action;
@@ -197,7 +196,6 @@ static __always_inline int await(struct xdp_md *ctx, struct xdv_scratch *s,
 
 	if (!stats || !fragments_wanted(s))
 		return UNSERVED;
-	s->now = bpf_ktime_get_ns();
 	no_rule(s);
 	return serve(ctx, s, stats, iface);
 }
@@ -215,6 +213,7 @@ int xdv_xdp_divert(struct xdp_md *ctx)
 	    injected_here((void *)(long)ctx->data, (void *)(long)ctx->data_end))
 		return XDP_PASS;
 	if (!s->fib_done) {
+		s->now = bpf_ktime_get_ns();
 		s->oif = 0;
 		s->layer = layer(ctx, s, iface);
 		s->fib_done = 1;

@@ -316,7 +316,7 @@ enum xdv_frag {
 
 /* xdv_scratch: what the hook's stages tell each other about a packet. */
 struct xdv_scratch {
-	__u64 now; /* when it was diverted */
+	__u64 now; /* when it came, as far as the FIB was asked */
 	__u32 iif;
 	__u32 start;	  /* first rule to try, by position */
 	__u32 generation; /* of the rule set that start belongs to */

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the FIB says of a packet that came in. It is asked once for the many
+ * packets of a flow that come within some microseconds: not longer than a
+ * packet may be under way between two CPUs, so nobody sees a route late.
+ */
+#ifndef XDV_FIB_H
+#define XDV_FIB_H
+
+#include "maps.h"
+#include "parse.h"
+#include <bpf/bpf_core_read.h>
+
+#define FIB_KEY	  6	/* words of struct bpf_fib_lookup */
+#define FIB_KEPT  64	/* a CPU, power of two */
+#define FIB_FRESH 20000 /* ns */
+
+_Static_assert(__builtin_offsetof(struct bpf_fib_lookup, ipv6_dst) + 16 ==
+		       FIB_KEY * 8,
+	       "the key is not what comes first");
+
+struct fib_answer {
+	__u64 key[FIB_KEY];
+	__u64 time;
+	__u32 oif;
+	__s32 rc;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, FIB_KEPT);
+	__type(key, __u32);
+	__type(value, struct fib_answer);
+} xdv_fib SEC(".maps");
+
+static __always_inline struct fib_answer *
+fib_answer_at(const struct bpf_fib_lookup *fib)
+{
+	__u32 hash = fib->ipv6_src[0] ^ fib->ipv6_src[3] ^ fib->ipv6_dst[0] ^
+		     fib->ipv6_dst[3];
+
+	hash = hash * 0x9e3779b1 >> 26;
+	return bpf_map_lookup_elem(&xdv_fib, &hash);
+}
+_Static_assert(FIB_KEPT == 1 << (32 - 26), "the hash has another size");
+
+static __always_inline bool fib_answers(const struct fib_answer *a,
+					const __u64 *key, __u64 now)
+{
+	int i;
+
+	for (i = 0; i < FIB_KEY; i++)
+		if (a->key[i] != key[i])
+			return false;
+	return now - a->time < FIB_FRESH;
+}
+
+/* As bpf_fib_lookup() says; of the answer, *oif alone. */
+static __always_inline long fib_ask(void *ctx, struct bpf_fib_lookup *fib,
+				    __u64 now, __u32 *oif)
+{
+	struct fib_answer *a = fib_answer_at(fib);
+	__u64 key[FIB_KEY];
+	long rc;
+
+	__builtin_memcpy(key, fib, sizeof(key));
+	if (a && fib_answers(a, key, now)) {
+		*oif = a->oif;
+		return a->rc;
+	}
+	rc = bpf_fib_lookup(ctx, fib, sizeof(*fib), 0);
+	*oif = fib->ifindex;
+	if (!a)
+		return rc;
+	__builtin_memcpy(a->key, key, sizeof(key));
+	a->time = now;
+	a->oif = *oif;
+	a->rc = rc;
+	return rc;
+}
+
+/* Packets with a mark may have routes of their own. Kernels before 6.10 know
+ * nothing of marks here.
+ */
+static __always_inline long fib_ask_marked(void *ctx,
+					   struct bpf_fib_lookup *fib,
+					   __u32 mark, __u64 now, __u32 *oif)
+{
+	long rc;
+
+	if (!mark || !bpf_core_field_exists(fib->mark))
+		return fib_ask(ctx, fib, now, oif);
+	fib->mark = mark;
+	rc = bpf_fib_lookup(ctx, fib, sizeof(*fib), BPF_FIB_LOOKUP_MARK);
+	*oif = fib->ifindex;
+	return rc;
+}
+
+#endif
