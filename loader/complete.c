@@ -14,7 +14,7 @@
  * A position is counted before its record is written: a record that is older
  * than expected will come in a moment, unless many have come after it.
  */
-#define SETTLE 64
+#define SETTLE 256
 
 /* Twice the same, so that no writer was half-way. */
 static int read_record(const struct xdivert *x, __u32 key,

@@ -55,20 +55,35 @@ static uint32_t desc_flags(const struct xdivert_packet *p)
 	return flags;
 }
 
-static int initiate(struct xdivert_injection *h, uint32_t kind,
-		    const struct request *request, uint32_t flags, int family,
-		    struct xdivert_packet *p)
+/* Fills the request where it stays, word by word: a copy of one that was just
+ * written would wait for the writes.
+ */
+static __always_inline int
+initiate(struct xdivert_injection *h, uint32_t kind, uint64_t context,
+	 uint32_t flags, int family, uint32_t compartment, uint32_t ifindex,
+	 struct xdivert_packet *p, xdivert_completion_fn fn, void *arg)
 {
+	struct request *r = &p->request;
 	int rc = check(h, kind, flags, family, p);
 
 	if (rc)
 		return rc;
-	p->request = *request;
-	p->request.submitted = inject_now(h);
-	if (p->request.compartment == h->x->id)
-		p->request.compartment = XDIVERT_COMPARTMENT_UNSPECIFIED;
-	if (p->request.compartment)
-		rc = compartment_born(p->request.compartment, &p->request.born);
+	r->next = NULL;
+	r->context = context;
+	r->submitted = inject_now(h);
+	r->compartment = compartment == h->x->id
+				 ? XDIVERT_COMPARTMENT_UNSPECIFIED
+				 : compartment;
+	r->ifindex = ifindex;
+	r->born = 0;
+	r->flags = kind == XDIVERT_KIND_RECEIVE ? XDV_DESC_RECEIVE
+						: desc_flags(p);
+	r->mtu = 0;
+	r->counted = false;
+	r->fn = fn;
+	r->arg = arg;
+	if (r->compartment)
+		rc = compartment_born(r->compartment, &r->born);
 	return rc ? rc : pending_add(h, p);
 }
 
@@ -78,17 +93,8 @@ int xdivert_inject_forward_async(struct xdivert_injection *h, uint64_t context,
 				 struct xdivert_packet *packet,
 				 xdivert_completion_fn fn, void *arg)
 {
-	struct request request = {
-		.context = context,
-		.compartment = compartment,
-		.ifindex = ifindex,
-		.flags = desc_flags(packet),
-		.fn = fn,
-		.arg = arg,
-	};
-
-	return initiate(h, XDIVERT_KIND_FORWARD, &request, flags, family,
-			packet);
+	return initiate(h, XDIVERT_KIND_FORWARD, context, flags, family,
+			compartment, ifindex, packet, fn, arg);
 }
 
 int xdivert_inject_receive_async(struct xdivert_injection *h, uint64_t context,
@@ -97,15 +103,6 @@ int xdivert_inject_receive_async(struct xdivert_injection *h, uint64_t context,
 				 struct xdivert_packet *packet,
 				 xdivert_completion_fn fn, void *arg)
 {
-	struct request request = {
-		.context = context,
-		.compartment = compartment,
-		.ifindex = ifindex,
-		.flags = XDV_DESC_RECEIVE,
-		.fn = fn,
-		.arg = arg,
-	};
-
-	return initiate(h, XDIVERT_KIND_RECEIVE, &request, flags, family,
-			packet);
+	return initiate(h, XDIVERT_KIND_RECEIVE, context, flags, family,
+			compartment, ifindex, packet, fn, arg);
 }

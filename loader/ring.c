@@ -25,7 +25,8 @@
 #include "target.h"
 #include "wait.h"
 
-#define NO_CPU 0xffffffff
+#define NO_CPU	 0xffffffff
+#define RESERVED 16 /* places in the history at once */
 
 #ifndef XDV_NO_COMPLETIONS
 #define XDV_NO_COMPLETIONS 0
@@ -88,16 +89,34 @@ uint64_t ring_next_id(struct xdivert_injection *h)
 				  __ATOMIC_RELAXED);
 }
 
+/* n places in the history; before the first of them. */
+static uint64_t reserve(struct xdivert_injection *h, uint32_t n)
+{
+	return __atomic_fetch_add(&h->x->shared->completions, n,
+				  __ATOMIC_RELAXED);
+}
+
+static void record_at(struct xdivert_injection *h, struct xdv_completion *c,
+		      uint64_t seq)
+{
+	c->seq = seq;
+	h->x->history[(seq - 1) & (XDV_RECENT - 1)] = *c;
+}
+
 void ring_record(struct xdivert_injection *h, struct xdv_completion *c)
 {
-	c->seq = __atomic_add_fetch(&h->x->shared->completions, 1,
-				    __ATOMIC_RELAXED);
-	h->x->history[(c->seq - 1) & (XDV_RECENT - 1)] = *c;
+	record_at(h, c, reserve(h, 1) + 1);
+}
+
+static bool recorded(const struct xdv_desc *desc)
+{
+	return !(desc->flags & XDV_DESC_PART);
 }
 
 /* A completion that BPF did not write. */
 static void complete_at(struct xdivert_injection *h, struct xdv_desc *desc,
-			uint64_t time, int status, enum xdv_reason reason)
+			uint64_t time, int status, enum xdv_reason reason,
+			uint64_t seq)
 {
 	struct xdv_completion c = {
 		.id = desc->id,
@@ -114,25 +133,50 @@ static void complete_at(struct xdivert_injection *h, struct xdv_desc *desc,
 	};
 
 	desc->state = XDV_DESC_DONE;
-	if (!(desc->flags & XDV_DESC_PART))
-		ring_record(h, &c);
+	if (recorded(desc))
+		record_at(h, &c, seq);
 	deliver(h, &c, sizeof(c));
+}
+
+/* Places for those that were sent, some at a time: to reserve one is slow, and
+ * readers of the history wait for what is reserved.
+ */
+static void reserve_sent(struct xdivert_injection *h)
+{
+	const struct xdv_ring *ring = &h->skel->bss->xdv_ring;
+	uint32_t position = h->finished, end = position + RESERVED;
+	const struct xdv_desc *desc;
+
+	if ((int32_t)(end - ring->consumer) > 0)
+		end = ring->consumer;
+	for (h->reserved = 0; position != end; position++) {
+		desc = ring_desc(h, position);
+		h->reserved += desc->state == XDV_DESC_SENT && recorded(desc);
+	}
+	h->seq = reserve(h, h->reserved);
 }
 
 static void complete_sent(struct xdivert_injection *h, struct xdv_desc *desc)
 {
-	complete_at(h, desc, desc->completed, 0, XDV_REASON_NONE);
+	if (recorded(desc) && !h->reserved)
+		reserve_sent(h);
+	if (recorded(desc)) {
+		h->reserved--;
+		h->seq++;
+	}
+	complete_at(h, desc, desc->completed, 0, XDV_REASON_NONE, h->seq);
 }
 
 static void complete_here(struct xdivert_injection *h, struct xdv_desc *desc,
 			  int status, enum xdv_reason reason)
 {
-	complete_at(h, desc, now(), status, reason);
+	complete_at(h, desc, now(), status, reason,
+		    recorded(desc) ? reserve(h, 1) + 1 : 0);
 }
 
 static void count(const struct xdv_desc *desc, __u64 *counter)
 {
-	if (!(desc->flags & XDV_DESC_PART))
+	if (recorded(desc))
 		__atomic_fetch_add(counter, 1, __ATOMIC_RELAXED);
 }
 
@@ -282,29 +326,41 @@ void ring_hits(struct xdivert_injection *h, uint32_t slot, uint32_t hits,
 	run_count(h, &c);
 }
 
-/* Whoever sends has looked that there are free descriptors. */
+/* Whoever sends has looked that there are free descriptors. The descriptor is
+ * written where it stays: a copy of one that was just written would wait for
+ * the writes.
+ */
 static uint32_t describe(struct xdivert_injection *h, struct xdivert_packet *p,
 			 uint64_t time, uint64_t id)
 {
 	const struct request *r = &p->request;
 	uint32_t slot = h->slots[--h->free_slots];
+	struct xdv_desc *desc = &h->descs[slot];
 
-	h->descs[slot] = (struct xdv_desc){
-		.id = id,
-		.context = r->context,
-		.submitted = r->submitted,
-		.frame = p->frame,
-		.offset = p->data - p->base,
-		.len = p->len,
-		.ifindex = r->ifindex,
-		.compartment = r->compartment,
-		.flags = r->flags,
-		.state = XDV_DESC_QUEUED,
-		.engine = XDV_ENGINE_LIVE,
-		.slot = slot,
-	};
+	desc->id = id;
+	desc->context = r->context;
+	desc->submitted = r->submitted;
+	desc->frame = p->frame;
+	desc->offset = p->data - p->base;
+	desc->len = p->len;
+	desc->ifindex = r->ifindex;
+	desc->compartment = r->compartment;
+	desc->flags = r->flags;
+	desc->state = XDV_DESC_QUEUED;
+	desc->engine = XDV_ENGINE_LIVE;
+	desc->slot = slot;
+	desc->waiting = 0;
+	desc->completed = 0;
+	memset(desc->nexthop, 0, sizeof(desc->nexthop));
+	desc->family = 0;
+	desc->flow = 0;
+	desc->hop = 0;
+	desc->asking = 0;
+	desc->mtu = 0;
+	desc->status = 0;
+	desc->reason = XDV_REASON_NONE;
 	if (p->len <= XDV_SHORT)
-		memcpy(h->descs[slot].bytes, p->data, XDV_SHORT);
+		memcpy(desc->bytes, p->data, XDV_SHORT);
 	h->sent[slot] = time;
 	return slot;
 }
