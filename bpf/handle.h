@@ -52,7 +52,7 @@ static __always_inline struct xdv_desc *desc_at(__u32 position)
 /* A memory of injections, for all handles of the host; user space keeps it. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, XDV_INJECTED);
+	__uint(max_entries, XDV_INJECTED_ELEMENTS);
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__type(key, __u32);
 	__type(value, struct xdv_injected);

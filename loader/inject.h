@@ -126,6 +126,7 @@ struct xdivert_injection {
 
 	/* seen.c */
 	struct xdv_injected *seen;
+	uint64_t (*seen_sets)[XDV_INJECTED_WAYS];
 	uint64_t seen_keys[DIGEST_KEYS];
 
 	/* serve.c */

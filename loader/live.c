@@ -27,7 +27,7 @@
 #include "live.h"
 #include "netdev.h"
 #include "ring.h"
-#include "seen.h"
+#include "seen_table.h"
 #include "stack.h"
 #include "wait.h"
 
@@ -37,7 +37,7 @@
 
 static int load_with_table(struct xdivert_injection *h)
 {
-	int lock = seen_share(h, h->skel->maps.xdv_injected), rc;
+	int lock = seen_table_share(h, h->skel->maps.xdv_injected), rc;
 
 	if (lock < 0)
 		return lock;
@@ -45,7 +45,7 @@ static int load_with_table(struct xdivert_injection *h)
 	if (rc)
 		close(lock);
 	else
-		rc = seen_open(h, h->skel->maps.xdv_injected, lock);
+		rc = seen_table_open(h, h->skel->maps.xdv_injected, lock);
 	return rc;
 }
 
@@ -394,7 +394,7 @@ void live_destroy(struct xdivert_injection *h)
 	port_close(&h->port);
 	if (h->umem)
 		munmap(h->umem, (size_t)XDV_FRAMES * XDV_FRAME_SIZE);
-	seen_close(h);
+	seen_table_close(h);
 	inject__destroy(h->skel);
 }
 

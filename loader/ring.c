@@ -20,6 +20,7 @@
 #include "netdev.h"
 #include "ring.h"
 #include "seen.h"
+#include "seen_table.h"
 #include "stack.h"
 #include "stats.h"
 #include "target.h"
@@ -383,15 +384,18 @@ uint32_t ring_fill(struct xdivert_injection *h, struct xdivert_packet *chain)
 	struct xdv_ring *ring = &h->skel->bss->xdv_ring;
 	uint32_t position = ring->producer, longest = 0, n = 0, slot, shown;
 	struct xdivert_packet *p;
-	uint64_t time = now(), id;
+	uint64_t time = now(), id, place;
 
-	for (p = chain; p; p = p->request.next, n++)
-		seen_prepare_record(h, p);
+	for (p = chain; p; p = p->request.next)
+		n++;
+	place = seen_table_places(h, n);
+	for (p = chain, n = 0; p; p = p->request.next, n++)
+		seen_prepare_record(h, p, place + n);
 	id = __atomic_fetch_add(&h->x->shared->next_injection, n,
 				__ATOMIC_RELAXED);
 	for (p = chain; p; p = p->request.next) {
 		find_target(h, &p->request);
-		seen_record(h, p, time);
+		seen_record(h, p, time, place++);
 		slot = describe(h, p, time, ++id);
 		add(h, &position, slot);
 		shown = ring_shown(&h->descs[slot]);

@@ -5,26 +5,17 @@
 
 #include "inject.h"
 
-struct bpf_map;
-
-/*
- * All handles of the host share one table. Before map is loaded: take the one
- * that is there; returns a lock, or -EPROTO if another version made that one.
- * After: map it, make it known if it is new, and release the lock.
- */
-int seen_share(struct xdivert_injection *h, struct bpf_map *map);
-int seen_open(struct xdivert_injection *h, struct bpf_map *map, int lock);
-void seen_close(struct xdivert_injection *h);
-
 /*
  * The table is far from the CPU's caches: for several packets prepare all of
  * them, so that their entries come while the digests are computed.
  *
- * Remember a packet as it leaves, at that time; forget one that did not.
+ * Remember a packet as it leaves, at that time, in a place of the table; forget
+ * one that did not.
  */
-void seen_prepare_record(struct xdivert_injection *h, struct xdivert_packet *p);
+void seen_prepare_record(struct xdivert_injection *h, struct xdivert_packet *p,
+			 uint64_t place);
 void seen_record(struct xdivert_injection *h, const struct xdivert_packet *p,
-		 uint64_t time);
+		 uint64_t time, uint64_t place);
 void seen_forget(struct xdivert_injection *h, const struct xdivert_packet *p);
 /* Who injected what this packet is now: its origin. */
 void seen_prepare_lookup(const struct xdivert_injection *h,

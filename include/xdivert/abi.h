@@ -67,6 +67,10 @@
 #define XDV_INFLIGHT 1024  /* injections in flight per handle, power of two */
 #define XDV_RECENT   1024  /* completions that xdv_recent remembers */
 #define XDV_INJECTED 65536 /* injections that a host remembers */
+/* So many words are searched for one of them; eight lie in an element. */
+#define XDV_INJECTED_WAYS     4
+#define XDV_INJECTED_SETS     (XDV_INJECTED / XDV_INJECTED_WAYS)
+#define XDV_INJECTED_ELEMENTS (1 + XDV_INJECTED + XDV_INJECTED / 8)
 
 /* In front of a diverted frame, in its XDP metadata area. */
 struct xdv_meta {
@@ -553,10 +557,12 @@ struct xdv_count {
 
 /*
  * xdv_injected: by digest, what was injected on this host; whose it was, and
- * whose the injection before that. Element 0 holds the digests' key.
+ * whose the injection before that. Element 0 holds the digests' key and, as its
+ * context, how many there were. The elements behind those entries are words
+ * that say where an entry is: 40 bits of its tag, 24 of its place.
  */
 struct xdv_injected {
-	__u64 tag;    /* of its head; where it stands in the table */
+	__u64 tag;    /* of its head; where it is looked for */
 	__u64 digest; /* of all of it */
 	__u64 handle;
 	__u64 previous;
