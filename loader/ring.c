@@ -97,16 +97,16 @@ static uint64_t reserve(struct xdivert_injection *h, uint32_t n)
 				  __ATOMIC_RELAXED);
 }
 
-static void record_at(struct xdivert_injection *h, struct xdv_completion *c,
-		      uint64_t seq)
+static struct xdv_completion *place_of(struct xdivert_injection *h,
+				       uint64_t seq)
 {
-	c->seq = seq;
-	h->x->history[(seq - 1) & (XDV_RECENT - 1)] = *c;
+	return &h->x->history[(seq - 1) & (XDV_RECENT - 1)];
 }
 
 void ring_record(struct xdivert_injection *h, struct xdv_completion *c)
 {
-	record_at(h, c, reserve(h, 1) + 1);
+	c->seq = reserve(h, 1) + 1;
+	*place_of(h, c->seq) = *c;
 }
 
 static bool recorded(const struct xdv_desc *desc)
@@ -114,28 +114,46 @@ static bool recorded(const struct xdv_desc *desc)
 	return !(desc->flags & XDV_DESC_PART);
 }
 
-/* A completion that BPF did not write. */
-static void complete_at(struct xdivert_injection *h, struct xdv_desc *desc,
-			uint64_t time, int status, enum xdv_reason reason,
-			uint64_t seq)
+struct end {
+	uint64_t time;
+	uint64_t seq; /* in the history */
+	int status;
+	enum xdv_reason reason;
+};
+
+static __always_inline void write_end(struct xdv_completion *restrict c,
+				      const struct xdv_desc *restrict desc,
+				      struct end end)
 {
-	struct xdv_completion c = {
-		.id = desc->id,
-		.context = desc->context,
-		.submitted = desc->submitted,
-		.completed = time,
-		.ifindex = desc->ifindex,
-		.compartment = desc->compartment,
-		.status = status,
-		.reason = reason,
-		.len = desc->len,
-		.slot = desc->slot,
-		.engine = desc->engine,
-	};
+	c->id = desc->id;
+	c->context = desc->context;
+	c->submitted = desc->submitted;
+	c->completed = end.time;
+	c->seq = end.seq;
+	c->ifindex = desc->ifindex;
+	c->compartment = desc->compartment;
+	c->status = end.status;
+	c->reason = end.reason;
+	c->len = desc->len;
+	c->slot = desc->slot;
+	memset(c->nexthop, 0, sizeof(c->nexthop));
+	c->family = 0;
+	c->engine = desc->engine;
+	c->mtu = 0;
+}
+
+/* A completion that BPF did not write. It is written twice and not copied, for
+ * a copy would wait for the writes.
+ */
+static __always_inline void complete_at(struct xdivert_injection *h,
+					struct xdv_desc *desc, struct end end)
+{
+	struct xdv_completion c;
 
 	desc->state = XDV_DESC_DONE;
+	write_end(&c, desc, end);
 	if (recorded(desc))
-		record_at(h, &c, seq);
+		write_end(place_of(h, end.seq), desc, end);
 	deliver(h, &c, sizeof(c));
 }
 
@@ -165,14 +183,15 @@ static void complete_sent(struct xdivert_injection *h, struct xdv_desc *desc)
 		h->reserved--;
 		h->seq++;
 	}
-	complete_at(h, desc, desc->completed, 0, XDV_REASON_NONE, h->seq);
+	complete_at(h, desc, (struct end){desc->completed, h->seq, 0, 0});
 }
 
 static void complete_here(struct xdivert_injection *h, struct xdv_desc *desc,
 			  int status, enum xdv_reason reason)
 {
-	complete_at(h, desc, now(), status, reason,
-		    recorded(desc) ? reserve(h, 1) + 1 : 0);
+	uint64_t seq = recorded(desc) ? reserve(h, 1) + 1 : 0;
+
+	complete_at(h, desc, (struct end){now(), seq, status, reason});
 }
 
 static void count(const struct xdv_desc *desc, __u64 *counter)
