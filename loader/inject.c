@@ -156,15 +156,6 @@ void inject_complete(struct xdivert_injection *h, struct xdivert_packet *p,
 		xdivert_packet_free(p);
 }
 
-/* May the engine send b in the same call as a? */
-static bool same_run(const struct request *a, const struct request *b)
-{
-	if (a->compartment != b->compartment || a->born != b->born ||
-	    (a->flags ^ b->flags) & XDV_DESC_RECEIVE)
-		return false;
-	return !(a->flags & XDV_DESC_RECEIVE) || a->ifindex == b->ifindex;
-}
-
 /* Cut the chain behind what goes in one run; what is left. */
 static struct xdivert_packet *cut_run(struct xdivert_injection *h,
 				      struct xdivert_packet *chain, int *n)
@@ -176,7 +167,7 @@ static struct xdivert_packet *cut_run(struct xdivert_injection *h,
 	if (chain->request.flags & XDV_DESC_RECEIVE && most > LIVE_BATCH)
 		most = LIVE_BATCH;
 	for (i = 1; i < most && p->request.next &&
-		    same_run(&chain->request, &p->request.next->request) &&
+		    live_same_run(&chain->request, &p->request.next->request) &&
 		    !parts_wanted(h, p->request.next);
 	     i++)
 		p = p->request.next;
@@ -192,6 +183,8 @@ static int send_chain(struct xdivert_injection *h, struct xdivert_packet *chain)
 	int n = 0;
 
 	for (; chain; chain = rest) {
+		if (!h->free_slots || parts_wanted(h, chain))
+			live_flush(h);
 		if (!h->free_slots) {
 			pending_put_back(h, chain);
 			break;
@@ -208,7 +201,33 @@ static int send_chain(struct xdivert_injection *h, struct xdivert_packet *chain)
 		rest = cut_run(h, chain, &n);
 		live_send(h, chain);
 	}
+	live_flush(h);
 	return n;
+}
+
+/* The ring takes them now? */
+static bool can_go_early(struct xdivert_injection *h,
+			 const struct xdivert_packet *chain)
+{
+	const struct xdivert_packet *p;
+	uint32_t n = 0;
+
+	for (p = chain; p; p = p->request.next)
+		if (++n > h->free_slots || !live_joins(h, &p->request) ||
+		    !live_same_run(&chain->request, &p->request) ||
+		    parts_wanted(h, p))
+			return false;
+	return n;
+}
+
+void inject_early(struct xdivert_injection *h)
+{
+	struct xdivert_packet *chain;
+
+	if (!can_go_early(h, h->own_first))
+		return;
+	chain = pending_take_own(h);
+	live_add(h, chain);
 }
 
 /* Send what was queued before; what callbacks queue waits for the next time. */

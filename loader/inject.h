@@ -108,6 +108,9 @@ struct xdivert_injection {
 	uint64_t seq;		/* the last used of those that are reserved */
 	uint32_t reserved;	/* places in the history that are left */
 	uint32_t known[64];	/* ifindexes that surely have a stats row */
+	bool run_open;		/* the ring holds what live_flush() sends */
+	struct request run;	/* of the first of that */
+	uint32_t run_longest;
 
 	/* wait.c */
 	uint64_t
@@ -155,6 +158,10 @@ uint64_t inject_now(const struct xdivert_injection *h);
 void inject_complete(struct xdivert_injection *h, struct xdivert_packet *p,
 		     const struct xdv_completion *completion);
 
+/* What was queued goes into the ring while the CPU still has it; it is sent with
+ * the rest of the round.
+ */
+void inject_early(struct xdivert_injection *h);
 /* Not sent, for its route's MTU is that; it is counted as injected. */
 void inject_again(struct xdivert_injection *h, struct xdivert_packet *p,
 		  uint32_t mtu);

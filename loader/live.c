@@ -286,12 +286,41 @@ static bool goes_through_port(struct xdivert_injection *h,
 	       !(ring_desc(h, ring->consumer)->flags & XDV_DESC_VIA_STACK);
 }
 
-void live_send(struct xdivert_injection *h, struct xdivert_packet *chain)
+bool live_same_run(const struct request *a, const struct request *b)
 {
-	/* The first packet's completion may reuse its request. */
-	struct request r = chain->request;
-	uint32_t longest = ring_fill(h, chain);
+	if (a->compartment != b->compartment || a->born != b->born ||
+	    (a->flags ^ b->flags) & XDV_DESC_RECEIVE)
+		return false;
+	return !(a->flags & XDV_DESC_RECEIVE) || a->ifindex == b->ifindex;
+}
 
+/* A run into the stack is of a kernel's batch and no longer. */
+bool live_joins(const struct xdivert_injection *h, const struct request *r)
+{
+	return !(r->flags & XDV_DESC_RECEIVE) &&
+	       (!h->run_open || live_same_run(&h->run, r));
+}
+
+void live_add(struct xdivert_injection *h, struct xdivert_packet *chain)
+{
+	uint32_t longest;
+
+	if (!live_joins(h, &chain->request))
+		live_flush(h);
+	if (!h->run_open) {
+		/* The first packet's completion may reuse its request. */
+		h->run = chain->request;
+		h->run_longest = 0;
+		h->run_open = true;
+	}
+	longest = ring_fill(h, chain);
+	if (longest > h->run_longest)
+		h->run_longest = longest;
+}
+
+static void send_run(struct xdivert_injection *h, uint32_t longest,
+		     struct request r)
+{
 	if (goes_through_port(h, &r) && run_port(h))
 		return;
 	if (home_enter(h)) {
@@ -306,6 +335,20 @@ void live_send(struct xdivert_injection *h, struct xdivert_packet *chain)
 		home_return(h);
 	}
 	run_judged(h);
+}
+
+void live_flush(struct xdivert_injection *h)
+{
+	if (!h->run_open)
+		return;
+	h->run_open = false;
+	send_run(h, h->run_longest, h->run);
+}
+
+void live_send(struct xdivert_injection *h, struct xdivert_packet *chain)
+{
+	live_add(h, chain);
+	live_flush(h);
 }
 
 void live_refuse(struct xdivert_injection *h, struct xdivert_packet *chain,

@@ -17,11 +17,19 @@ int live_count_queue_drops(struct xdivert_injection *h);
 /* ifindex of the device that keeps the program ready; it is down. */
 int live_port(const struct xdivert_injection *h);
 
-/*
- * Send a chain of packets whose requests have the same compartment and kind,
- * and the same interface if that is to receive. What is not complete when it
- * returns waits in or for the stack.
+/* May they be sent in one call? */
+bool live_same_run(const struct request *a, const struct request *b);
+/* A chain of packets that may goes into the ring, with what was added before;
+ * if that may not be sent with it, that is sent first.
  */
+void live_add(struct xdivert_injection *h, struct xdivert_packet *chain);
+/* May it be sent with what was added? */
+bool live_joins(const struct xdivert_injection *h, const struct request *r);
+/* Send what was added. What is not complete when it returns waits in or for the
+ * stack.
+ */
+void live_flush(struct xdivert_injection *h);
+/* Both. */
 void live_send(struct xdivert_injection *h, struct xdivert_packet *chain);
 /* Send what need not wait any longer, and call back for what has completed; how
  * many completions.

@@ -129,17 +129,21 @@ int pending_add(struct xdivert_injection *h, struct xdivert_packet *p)
 	return rc;
 }
 
-struct xdivert_packet *pending_take(struct xdivert_injection *h)
+struct xdivert_packet *pending_take_own(struct xdivert_injection *h)
 {
-	struct xdivert_packet *chain;
+	struct xdivert_packet *chain = h->own_first;
 
-	if (h->signalled || __atomic_load_n(&h->first, __ATOMIC_ACQUIRE))
-		take_over(h);
-	chain = h->own_first;
 	h->own_first = NULL;
 	h->own_last = &h->own_first;
 	h->stuck = false;
 	return chain;
+}
+
+struct xdivert_packet *pending_take(struct xdivert_injection *h)
+{
+	if (h->signalled || __atomic_load_n(&h->first, __ATOMIC_ACQUIRE))
+		take_over(h);
+	return pending_take_own(h);
 }
 
 void pending_put_back(struct xdivert_injection *h, struct xdivert_packet *chain)

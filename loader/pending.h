@@ -15,6 +15,8 @@ uint32_t pending_count(const struct xdivert_injection *h);
 
 /* On the dispatching thread: all that is queued. */
 struct xdivert_packet *pending_take(struct xdivert_injection *h);
+/* Of that, what this thread queued, with what others had queued before. */
+struct xdivert_packet *pending_take_own(struct xdivert_injection *h);
 /* What cannot be sent before something completes goes to the front. */
 void pending_put_back(struct xdivert_injection *h,
 		      struct xdivert_packet *chain);

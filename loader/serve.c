@@ -358,6 +358,7 @@ static int serve_batch(struct xdivert_injection *h)
 		for (i = 0; i < n; i++)
 			classify(h, chunk[i]);
 		total += n > 0 ? n : 0;
+		inject_early(h);
 	} while (n == CHUNK && total < BATCH);
 	h->clock = 0;
 	return total;
