@@ -11,16 +11,11 @@
 #include "parse.h"
 #include <bpf/bpf_core_read.h>
 
-#define FIB_KEY	  6	/* words of struct bpf_fib_lookup */
 #define FIB_KEPT  64	/* a CPU, power of two */
 #define FIB_FRESH 20000 /* ns */
 
-_Static_assert(__builtin_offsetof(struct bpf_fib_lookup, ipv6_dst) + 16 ==
-		       FIB_KEY * 8,
-	       "the key is not what comes first");
-
 struct fib_answer {
-	__u64 key[FIB_KEY];
+	struct bpf_fib_lookup asked;
 	__u64 time;
 	__u32 oif;
 	__s32 rc;
@@ -44,35 +39,24 @@ fib_answer_at(const struct bpf_fib_lookup *fib)
 }
 _Static_assert(FIB_KEPT == 1 << (32 - 26), "the hash has another size");
 
-static __always_inline bool fib_answers(const struct fib_answer *a,
-					const __u64 *key, __u64 now)
-{
-	int i;
-
-	for (i = 0; i < FIB_KEY; i++)
-		if (a->key[i] != key[i])
-			return false;
-	return now - a->time < FIB_FRESH;
-}
-
 /* As bpf_fib_lookup() says; of the answer, *oif alone. */
 static __always_inline long fib_ask(void *ctx, struct bpf_fib_lookup *fib,
 				    __u64 now, __u32 *oif)
 {
 	struct fib_answer *a = fib_answer_at(fib);
-	__u64 key[FIB_KEY];
+	struct bpf_fib_lookup asked;
 	long rc;
 
-	__builtin_memcpy(key, fib, sizeof(key));
-	if (a && fib_answers(a, key, now)) {
+	if (a && same_question(fib, &a->asked) && now - a->time < FIB_FRESH) {
 		*oif = a->oif;
 		return a->rc;
 	}
+	asked = *fib;
 	rc = bpf_fib_lookup(ctx, fib, sizeof(*fib), 0);
 	*oif = fib->ifindex;
 	if (!a)
 		return rc;
-	__builtin_memcpy(a->key, key, sizeof(key));
+	a->asked = asked;
 	a->time = now;
 	a->oif = *oif;
 	a->rc = rc;

@@ -79,6 +79,24 @@ static __always_inline int route_key6(void *l3, void *end,
 	return 0;
 }
 
+/* Is the same asked of the FIB? By the words that were written last: the CPU
+ * would wait for them to come together in longer ones.
+ */
+static __always_inline bool same_question(const struct bpf_fib_lookup *a,
+					  const struct bpf_fib_lookup *b)
+{
+	int i;
+
+	if (a->family != b->family || a->l4_protocol != b->l4_protocol ||
+	    a->ifindex != b->ifindex || a->flowinfo != b->flowinfo)
+		return false;
+	for (i = 0; i < 4; i++)
+		if (a->ipv6_src[i] != b->ipv6_src[i] ||
+		    a->ipv6_dst[i] != b->ipv6_dst[i])
+			return false;
+	return true;
+}
+
 /* Read the IP header at l3 into key and fib; -1 if it is not a sound one. */
 static __always_inline int route_key(void *l3, void *end, struct route_key *key,
 				     struct bpf_fib_lookup *fib)

@@ -9,50 +9,27 @@
 #include "handle.h"
 #include "parse.h"
 
-#define ROUTE_KEY 6 /* words */
-
 struct route {
-	/* struct bpf_fib_lookup up to its destination, without a length. */
-	__u64 key[ROUTE_KEY];
+	struct bpf_fib_lookup asked;
 	__u32 batch;
 	__u32 len; /* of a packet that did not exceed its MTU */
 	__u32 nexthop[4];
-	__u8 family; /* of nexthop */
 	__u8 smac[ETH_ALEN];
 	__u8 dmac[ETH_ALEN];
+	__u8 family; /* of nexthop */
 };
 
 static struct route xdv_route;
-
-_Static_assert(__builtin_offsetof(struct bpf_fib_lookup, dmac) >=
-			       ROUTE_KEY * 8 &&
-		       __builtin_offsetof(struct bpf_fib_lookup, ipv6_dst) +
-				       16 ==
-			       ROUTE_KEY * 8,
-	       "the key is not what comes first");
-
-static __always_inline bool same_route(const __u64 *key)
-{
-	int i;
-
-	for (i = 0; i < ROUTE_KEY; i++)
-		if (key[i] != xdv_route.key[i])
-			return false;
-	return true;
-}
 
 /* fib holds what is asked about, and then the answer. */
 static __always_inline long ask_route(struct xdp_md *ctx,
 				      struct bpf_fib_lookup *fib, __u32 len)
 {
-	__u32 ifindex = fib->ifindex;
-	__u64 key[ROUTE_KEY];
+	struct bpf_fib_lookup asked;
 	long rc;
 
-	fib->tot_len = 0;
-	__builtin_memcpy(key, fib, sizeof(key));
 	if (xdv_route.batch == xdv_ring.batch && len <= xdv_route.len &&
-	    same_route(key)) {
+	    same_question(fib, &xdv_route.asked)) {
 		fib->family = xdv_route.family;
 		__builtin_memcpy(fib->ipv6_dst, xdv_route.nexthop,
 				 sizeof(fib->ipv6_dst));
@@ -60,12 +37,13 @@ static __always_inline long ask_route(struct xdp_md *ctx,
 		__builtin_memcpy(fib->dmac, xdv_route.dmac, ETH_ALEN);
 		return BPF_FIB_LKUP_RET_SUCCESS;
 	}
+	asked = *fib;
 	fib->tot_len = len;
 	rc = bpf_fib_lookup(ctx, fib, sizeof(*fib), BPF_FIB_LOOKUP_OUTPUT);
 	/* An answer from another interface is refused. */
-	if (rc != BPF_FIB_LKUP_RET_SUCCESS || fib->ifindex != ifindex)
+	if (rc != BPF_FIB_LKUP_RET_SUCCESS || fib->ifindex != asked.ifindex)
 		return rc;
-	__builtin_memcpy(xdv_route.key, key, sizeof(key));
+	xdv_route.asked = asked;
 	xdv_route.batch = xdv_ring.batch;
 	xdv_route.len = len;
 	xdv_route.family = fib->family;
