@@ -534,11 +534,11 @@ enum xdivert_injection_state {
  * packet but TTL and IPv4 checksum, and on a TTL not above the injected one
  * and not that which the packet was diverted with;
  * it remembers the last injections of the host, XDV_INJECTED at most (one in
- * 300 is forgotten once 10,000 others followed, half once XDV_INJECTED did), for
- * ten seconds, and of those that are alike in their first 64 bytes the last. It
- * is wrong for a packet that somebody changed on the way (says not injected),
- * and for a repetition, to the byte, with a lower TTL (says injected). The two
- * states of self have a context, the others 0. "This host"
+ * 300 is forgotten once 10,000 others followed, half once XDV_INJECTED did),
+ * for ten seconds, and of those that are alike in their first 64 bytes the
+ * last. It is wrong for a packet that somebody changed on the way (says not
+ * injected), and for a repetition, to the byte, with a lower TTL (says
+ * injected). The two states of self have a context, the others 0. "This host"
  * is every handle whose pins share a root, in whatever namespace.
  */
 XDIVERT_API enum xdivert_injection_state

@@ -58,10 +58,11 @@ static uint32_t desc_flags(const struct xdivert_packet *p)
 /* Fills the request where it stays, word by word: a copy of one that was just
  * written would wait for the writes.
  */
-static __always_inline int
-initiate(struct xdivert_injection *h, uint32_t kind, uint64_t context,
-	 uint32_t flags, int family, uint32_t compartment, uint32_t ifindex,
-	 struct xdivert_packet *p, xdivert_completion_fn fn, void *arg)
+static __always_inline int initiate(struct xdivert_injection *h, uint32_t kind,
+				    uint64_t context, uint32_t flags,
+				    int family, uint32_t compartment,
+				    uint32_t ifindex, struct xdivert_packet *p,
+				    xdivert_completion_fn fn, void *arg)
 {
 	struct request *r = &p->request;
 	int rc = check(h, kind, flags, family, p);
@@ -76,8 +77,8 @@ initiate(struct xdivert_injection *h, uint32_t kind, uint64_t context,
 				 : compartment;
 	r->ifindex = ifindex;
 	r->born = 0;
-	r->flags = kind == XDIVERT_KIND_RECEIVE ? XDV_DESC_RECEIVE
-						: desc_flags(p);
+	r->flags =
+		kind == XDIVERT_KIND_RECEIVE ? XDV_DESC_RECEIVE : desc_flags(p);
 	r->mtu = 0;
 	r->counted = false;
 	r->fn = fn;

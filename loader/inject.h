@@ -158,8 +158,8 @@ uint64_t inject_now(const struct xdivert_injection *h);
 void inject_complete(struct xdivert_injection *h, struct xdivert_packet *p,
 		     const struct xdv_completion *completion);
 
-/* What was queued goes into the ring while the CPU still has it; it is sent with
- * the rest of the round.
+/* What was queued goes into the ring while the CPU still has it; it is sent
+ * with the rest of the round.
  */
 void inject_early(struct xdivert_injection *h);
 /* Not sent, for its route's MTU is that; it is counted as injected. */

@@ -10,9 +10,9 @@
 #define HUGE_PAGE ((size_t)2 << 20)
 #define HEAD	  (XDV_HEAD_MAX / 2)
 /* To grow by, where that is possible at all. */
-#define TAIL	1024
+#define TAIL	  1024
 /* What packets may take beside the UMEM. */
-#define OWN_MAX (128u << 20)
+#define OWN_MAX	  (128u << 20)
 
 /* Thousands that take turns are a few pages for the CPU, if these are big. */
 static struct xdivert_packet *allocate(size_t n)

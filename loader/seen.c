@@ -93,9 +93,8 @@ static void keep(struct xdivert_injection *h, const struct xdv_injected *last)
 	seen_table_seal(e);
 }
 
-static bool by_other(const struct xdivert_injection *h,
-		     const struct request *r, unsigned int ttl,
-		     struct xdv_injected *last)
+static bool by_other(const struct xdivert_injection *h, const struct request *r,
+		     unsigned int ttl, struct xdv_injected *last)
 {
 	return seen_table_find(h, r->tag, last) &&
 	       matches(last, r->digest, ttl) && last->handle != h->id;
@@ -182,8 +181,8 @@ enum xdivert_injection_state seen_state(const struct xdivert_injection *h,
 		*context = o->context;
 		return XDIVERT_INJECTED_BY_SELF;
 	}
-	if (seen_table_find(h, tag_for(o->tag, h->id), &e) && e.handle == h->id &&
-	    matches(&e, o->digest, o->ttl)) {
+	if (seen_table_find(h, tag_for(o->tag, h->id), &e) &&
+	    e.handle == h->id && matches(&e, o->digest, o->ttl)) {
 		*context = e.context;
 		return XDIVERT_PREVIOUSLY_INJECTED_BY_SELF;
 	}

@@ -3,7 +3,8 @@
  * The table of what was injected on this host, by tag: xdv_injected, which all
  * handles of all processes share. Its entries are a ring, the newest in the
  * place of the oldest. Sets of words find them: each word is some bits of a tag
- * and a place, so that one cache line tells of most tags that there is no entry.
+ * and a place, so that one cache line tells of most tags that there is no
+ * entry.
  */
 #ifndef XDIVERT_SEEN_TABLE_H
 #define XDIVERT_SEEN_TABLE_H

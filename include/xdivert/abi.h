@@ -64,9 +64,9 @@
 /* Packets up to that are copied at once; their frames have room for it. */
 #define XDV_SHORT	   64
 
-#define XDV_INFLIGHT 1024  /* injections in flight per handle, power of two */
-#define XDV_RECENT   1024  /* completions that xdv_recent remembers */
-#define XDV_INJECTED 65536 /* injections that a host remembers */
+#define XDV_INFLIGHT	      1024 /* injections in flight per handle, power of two */
+#define XDV_RECENT	      1024  /* completions that xdv_recent remembers */
+#define XDV_INJECTED	      65536 /* injections that a host remembers */
 /* So many words are searched for one of them; eight lie in an element. */
 #define XDV_INJECTED_WAYS     4
 #define XDV_INJECTED_SETS     (XDV_INJECTED / XDV_INJECTED_WAYS)

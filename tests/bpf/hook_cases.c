@@ -148,6 +148,59 @@ static void test_shapes(void **state)
 	flush_rules();
 }
 
+/* What the FIB said of one flow is not said of another, in whatever order they
+ * come: of each source some packets to the server, some to nowhere, some to us.
+ */
+static void test_flows_have_their_own_routes(void **state)
+{
+	static const struct {
+		uint8_t destination[4];
+		enum verdict verdict;
+	} ways[] = {
+		{{10, 0, 2, 2}, DIVERTED},
+		{{10, 0, 3, 1}, PASSED}, /* blackhole */
+		{{10, 0, 1, 1}, PASSED}, /* this host */
+		{{10, 0, 2, 99}, DIVERTED},
+	};
+	struct xdv_meta meta;
+	struct frame f;
+	int source, i, n;
+
+	(void)state;
+	add_rule("all", "", "");
+	from_hex(&f, IP4("0020", "40", SERVER4) UDP, 0);
+	for (source = 2; source < 250; source++) {
+		for (n = 0; n < 2 * (int)ARRAY_SIZE(ways); n++) {
+			i = n % ARRAY_SIZE(ways);
+			f.data[14 + 15] = source;
+			memcpy(f.data + 14 + 16, ways[i].destination, 4);
+			set_sum(&f);
+			assert_int_equal(run(&f, &meta), ways[i].verdict);
+			if (ways[i].verdict == DIVERTED)
+				assert_int_equal(meta.oif, lab.out);
+		}
+	}
+	flush_rules();
+}
+
+/* A route that came or went counts for the next packet. */
+static void test_routes_come_and_go(void **state)
+{
+	struct frame f;
+	int i;
+
+	(void)state;
+	add_rule("all", "", "");
+	from_hex(&f, IP4("0020", "40", SERVER4) UDP, 0);
+	for (i = 0; i < 3; i++) {
+		assert_int_equal(run(&f, NULL), DIVERTED);
+		sh("ip route add blackhole 10.0.2.2/32");
+		assert_int_equal(run(&f, NULL), PASSED);
+		sh("ip route del blackhole 10.0.2.2/32");
+	}
+	flush_rules();
+}
+
 /* What is not sent to the interface's own address is not ours. */
 static void test_addresses(void **state)
 {
@@ -393,6 +446,8 @@ int run_hook_cases(const char *name, unsigned int hook)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_shapes),
+		cmocka_unit_test(test_flows_have_their_own_routes),
+		cmocka_unit_test(test_routes_come_and_go),
 		cmocka_unit_test(test_addresses),
 		cmocka_unit_test(test_bad_ipv4),
 		cmocka_unit_test(test_truncated),
