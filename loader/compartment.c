@@ -121,6 +121,27 @@ static int enter(int fd)
 		  : 0;
 }
 
+int netns_enter(int netns)
+{
+	int home = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC), rc;
+
+	if (home < 0)
+		return -errno;
+	if (!setns(netns, CLONE_NEWNET))
+		return home;
+	rc = -errno;
+	close(home);
+	return rc;
+}
+
+int netns_leave(int home)
+{
+	int rc = setns(home, CLONE_NEWNET) ? -errno : 0;
+
+	close(home);
+	return rc;
+}
+
 int xdivert_compartment_find(const char *name, uint32_t *id)
 {
 	int fd = open_by_name(name, id);
@@ -173,16 +194,12 @@ void compartment_name(char *name, size_t size)
 
 static int find_inside(int netns, const char *ifname, uint32_t *ifindex)
 {
-	int home = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC), rc;
+	int home = netns_enter(netns), rc = home < 0 ? home : 0;
 
-	if (home < 0 || setns(netns, CLONE_NEWNET)) {
-		rc = -errno;
-	} else {
+	if (home >= 0) {
 		*ifindex = if_nametoindex(ifname);
-		rc = setns(home, CLONE_NEWNET) ? -errno : 0;
+		rc = netns_leave(home);
 	}
-	if (home >= 0)
-		close(home);
 	return rc ? error_set(rc, "cannot look into the compartment: %s",
 			      strerror(-rc))
 		  : 0;

@@ -6,6 +6,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* This thread goes to a network namespace: what netns_leave() needs, or
+ * -errno.
+ */
+int netns_enter(int netns);
+/* And back. 0 or -errno; home is closed. */
+int netns_leave(int home);
 /* This thread's, for `ip netns`; "default" is init's, and one that has no name
  * is net-INODE.
  */

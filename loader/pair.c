@@ -18,6 +18,7 @@
 #include <linux/rtnetlink.h>
 #include <linux/veth.h>
 
+#include "compartment.h"
 #include "netdev.h"
 #include "netlink.h"
 #include "pair.h"
@@ -111,34 +112,18 @@ static void delete_link(int ifindex)
 	netlink_request(nlh);
 }
 
-int pair_enter(const struct pair *pair)
-{
-	int home = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
-
-	if (home < 0 || !setns(pair->netns, CLONE_NEWNET))
-		return home < 0 ? -errno : home;
-	close(home);
-	return -EINVAL;
-}
-
-void pair_leave(int home)
-{
-	setns(home, CLONE_NEWNET);
-	close(home);
-}
-
 /*
  * By its far end: the near one's ifindex means nothing in this thread's
  * namespace, which may be another one.
  */
 static void delete_veth(const struct pair *pair)
 {
-	int home = pair_enter(pair);
+	int home = netns_enter(pair->netns);
 
 	if (home < 0)
 		return;
 	delete_link(if_nametoindex(PAIR_FAR));
-	pair_leave(home);
+	netns_leave(home);
 }
 
 /* The kernel shall not talk on a device of ours. */

@@ -14,9 +14,6 @@ struct pair {
 int pair_open(struct pair *pair);
 void pair_close(struct pair *pair);
 
-/* This thread goes to the far end: what pair_leave() needs, or -errno. */
-int pair_enter(const struct pair *pair);
-void pair_leave(int home);
 /* An end of it, here. */
 int pair_bring_up(const char *ifname, int mtu);
 

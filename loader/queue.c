@@ -17,6 +17,7 @@
 #include <linux/membarrier.h>
 #include <xdp/xsk.h>
 
+#include "compartment.h"
 #include "error.h"
 #include "live.h"
 #include "multibuf.h"
@@ -265,7 +266,7 @@ static int serve_all(struct queues *q, const struct xdv_iface *iface)
 static int serve_tap(struct queues *q)
 {
 	struct queue model = {.tap = true}, *queue;
-	int rc = 0;
+	int rc = 0, home;
 
 	if (!q->tap)
 		rc = tap_open(&q->tap, q->h->x, q->h->share, q->h->shares);
@@ -275,11 +276,11 @@ static int serve_tap(struct queues *q)
 	queue = find_queue(q, model.row);
 	if (queue)
 		return queue->wanted ? 0 : -EBUSY;
-	rc = tap_enter(q->tap);
-	if (rc)
-		return rc;
+	home = netns_enter(tap_netns(q->tap));
+	if (home < 0)
+		return home;
 	rc = serve(q, &model, PAIR_FAR, 0, XDP_FLAGS_DRV_MODE);
-	tap_leave(q->tap);
+	netns_leave(home);
 	return rc;
 }
 

@@ -19,7 +19,6 @@
 #include <linux/if_packet.h>
 #include <xdivert.h>
 
-#include "bytes.h"
 #include "compartment.h"
 #include "inject.skel.h"
 #include "multibuf.h"
@@ -199,14 +198,14 @@ static int open_socket(void)
 
 static int open_far_end(struct big *big)
 {
-	int home = pair_enter(&big->pair), rc;
+	int home = netns_enter(big->pair.netns), rc;
 
 	if (home < 0)
 		return home;
 	rc = pair_bring_up(PAIR_FAR, MULTIBUF_LONGEST);
 	if (!rc)
 		rc = big->socket = open_socket();
-	pair_leave(home);
+	netns_leave(home);
 	return rc < 0 ? rc : 0;
 }
 
@@ -225,18 +224,16 @@ static int open_big(const struct xdivert_injection *h, struct big *big)
 	return rc;
 }
 
-/* RFC 1624 for the word that holds TTL and protocol. */
 static void decrement_ttl(uint8_t *ip)
 {
-	uint32_t sum;
+	const uint8_t word[2] = {ip[8] - 1, ip[9]};
 
 	if (ip[0] >> 4 == 6) {
 		ip[7]--;
 		return;
 	}
-	sum = be16(ip + 10) + 0x100;
-	put16(ip + 10, sum + (sum >= 0xffff));
-	ip[8]--;
+	xdivert_checksum_update(ip + 10, ip + 8, word, sizeof(word));
+	ip[8] = word[0];
 }
 
 static int send_big(const struct big *big, const struct xdv_desc *desc,

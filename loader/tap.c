@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include <errno.h>
 #include <net/if.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -13,6 +12,7 @@
 #include <linux/rtnetlink.h>
 
 #include "clock.h"
+#include "compartment.h"
 #include "multibuf.h"
 #include "netdev.h"
 #include "netlink.h"
@@ -52,14 +52,9 @@ static void queue_up(uint32_t ifindex)
 	netlink_request(nlh);
 }
 
-int tap_enter(const struct tap *tap)
+int tap_netns(const struct tap *tap)
 {
-	return setns(tap->pair.netns, CLONE_NEWNET) ? -errno : 0;
-}
-
-void tap_leave(const struct tap *tap)
-{
-	setns(tap->x->netns, CLONE_NEWNET);
+	return tap->pair.netns;
 }
 
 static int load(struct tap *tap)
@@ -104,10 +99,10 @@ static void unpin(const struct tap *tap)
 static int open_far_end(struct tap *tap)
 {
 	LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = XDP_FLAGS_DRV_MODE);
-	int rc = tap_enter(tap);
+	int home = netns_enter(tap->pair.netns), rc;
 
-	if (rc)
-		return rc;
+	if (home < 0)
+		return home;
 	rc = pair_bring_up(PAIR_FAR, tap->longest);
 	if (!rc) {
 		tap->link = bpf_link_create(
@@ -115,7 +110,7 @@ static int open_far_end(struct tap *tap)
 			if_nametoindex(PAIR_FAR), BPF_XDP, &opts);
 		rc = tap->link < 0 ? tap->link : 0;
 	}
-	tap_leave(tap);
+	netns_leave(home);
 	return rc;
 }
 

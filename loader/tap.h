@@ -21,9 +21,8 @@ void tap_close(struct tap *tap);
 bool tap_alive(const struct tap *tap);
 /* Its row in xdv_queues and xdv_xsks. */
 uint32_t tap_row(const struct tap *tap);
-/* The calling thread goes to the far end's namespace, and comes home. */
-int tap_enter(const struct tap *tap);
-void tap_leave(const struct tap *tap);
+/* Where its far end is; the tap's. */
+int tap_netns(const struct tap *tap);
 
 /* How many taps the daemon has (or would have), and how many are in service. */
 unsigned int tap_count(const struct xdivert *x);
