@@ -11,7 +11,7 @@
 #include "parse.h"
 #include <bpf/bpf_core_read.h>
 
-#define FIB_KEPT  64	/* a CPU, power of two */
+#define FIB_BITS  6	/* of the hash of what is kept, a CPU */
 #define FIB_FRESH 20000 /* ns */
 
 struct fib_answer {
@@ -23,7 +23,7 @@ struct fib_answer {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, FIB_KEPT);
+	__uint(max_entries, 1 << FIB_BITS);
 	__type(key, __u32);
 	__type(value, struct fib_answer);
 } xdv_fib SEC(".maps");
@@ -34,10 +34,9 @@ fib_answer_at(const struct bpf_fib_lookup *fib)
 	__u32 hash = fib->ipv6_src[0] ^ fib->ipv6_src[3] ^ fib->ipv6_dst[0] ^
 		     fib->ipv6_dst[3];
 
-	hash = hash * 0x9e3779b1 >> 26;
+	hash = hash * 0x9e3779b1 >> (32 - FIB_BITS);
 	return bpf_map_lookup_elem(&xdv_fib, &hash);
 }
-_Static_assert(FIB_KEPT == 1 << (32 - 26), "the hash has another size");
 
 /* As bpf_fib_lookup() says; of the answer, *oif alone. */
 static __always_inline long fib_ask(void *ctx, struct bpf_fib_lookup *fib,

@@ -205,29 +205,19 @@ static int send_chain(struct xdivert_injection *h, struct xdivert_packet *chain)
 	return n;
 }
 
-/* The ring takes them now? */
-static bool can_go_early(struct xdivert_injection *h,
-			 const struct xdivert_packet *chain)
-{
-	const struct xdivert_packet *p;
-	uint32_t n = 0;
-
-	for (p = chain; p; p = p->request.next)
-		if (++n > h->free_slots || !live_joins(h, &p->request) ||
-		    !live_same_run(&chain->request, &p->request) ||
-		    parts_wanted(h, p))
-			return false;
-	return n;
-}
-
 void inject_early(struct xdivert_injection *h)
 {
-	struct xdivert_packet *chain;
+	struct xdivert_packet *chain = h->own_first, *rest;
+	int n = 0;
 
-	if (!can_go_early(h, h->own_first))
+	if (!chain || !h->free_slots || !live_joins(h, &chain->request) ||
+	    parts_wanted(h, chain))
 		return;
 	chain = pending_take_own(h);
+	rest = cut_run(h, chain, &n);
 	live_add(h, chain);
+	if (rest)
+		pending_put_back(h, rest);
 }
 
 /* Send what was queued before; what callbacks queue waits for the next time. */

@@ -105,7 +105,7 @@ struct xdivert_injection {
 	uint32_t free_slots;
 	unsigned int delivered; /* completions */
 	uint32_t finished;	/* all before this position have a completion */
-	uint64_t seq;		/* the last used of those that are reserved */
+	uint64_t seq;		/* the next of those that are reserved */
 	uint32_t reserved;	/* places in the history that are left */
 	uint32_t known[64];	/* ifindexes that surely have a stats row */
 	bool run_open;		/* the ring holds what live_flush() sends */

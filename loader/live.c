@@ -106,8 +106,8 @@ static void *map_memory(const struct bpf_map *map, size_t size)
 }
 
 /*
- * Run xdv_inject once for each of n descriptors. Its frames begin longer than
- * any of them, for shrinking is cheaper than growing. They seem to arrive on
+ * Run xdv_inject once for each of n descriptors. Its frames begin as long as
+ * the longest, for shrinking is cheaper than growing. They seem to arrive on
  * ingress (0: loopback), which decides the namespace.
  */
 static int run(struct xdivert_injection *h, uint32_t n, uint32_t longest,

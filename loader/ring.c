@@ -90,11 +90,12 @@ uint64_t ring_next_id(struct xdivert_injection *h)
 				  __ATOMIC_RELAXED);
 }
 
-/* n places in the history; before the first of them. */
+/* n places in the history; the first of them. */
 static uint64_t reserve(struct xdivert_injection *h, uint32_t n)
 {
 	return __atomic_fetch_add(&h->x->shared->completions, n,
-				  __ATOMIC_RELAXED);
+				  __ATOMIC_RELAXED) +
+	       1;
 }
 
 static struct xdv_completion *place_of(struct xdivert_injection *h,
@@ -105,7 +106,7 @@ static struct xdv_completion *place_of(struct xdivert_injection *h,
 
 void ring_record(struct xdivert_injection *h, struct xdv_completion *c)
 {
-	c->seq = reserve(h, 1) + 1;
+	c->seq = reserve(h, 1);
 	*place_of(h, c->seq) = *c;
 }
 
@@ -175,21 +176,25 @@ static void reserve_sent(struct xdivert_injection *h)
 	h->seq = reserve(h, h->reserved);
 }
 
+static uint64_t next_place(struct xdivert_injection *h)
+{
+	if (!h->reserved)
+		reserve_sent(h);
+	h->reserved--;
+	return h->seq++;
+}
+
 static void complete_sent(struct xdivert_injection *h, struct xdv_desc *desc)
 {
-	if (recorded(desc) && !h->reserved)
-		reserve_sent(h);
-	if (recorded(desc)) {
-		h->reserved--;
-		h->seq++;
-	}
-	complete_at(h, desc, (struct end){desc->completed, h->seq, 0, 0});
+	uint64_t seq = recorded(desc) ? next_place(h) : 0;
+
+	complete_at(h, desc, (struct end){desc->completed, seq, 0, 0});
 }
 
 static void complete_here(struct xdivert_injection *h, struct xdv_desc *desc,
 			  int status, enum xdv_reason reason)
 {
-	uint64_t seq = recorded(desc) ? reserve(h, 1) + 1 : 0;
+	uint64_t seq = recorded(desc) ? reserve(h, 1) : 0;
 
 	complete_at(h, desc, (struct end){now(), seq, status, reason});
 }

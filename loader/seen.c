@@ -21,18 +21,12 @@
 #include "seen_table.h"
 
 #define REMEMBERED 10000000000ull /* ns */
-#define PRIME1	   0x9e3779b185ebca87ull
-
-static uint64_t mix(uint64_t lane, uint64_t word)
-{
-	lane = (lane ^ word) * PRIME1;
-	return lane ^ lane >> 29;
-}
 
 /* Under this, a handle's injection is kept when another one's follows. */
 static uint64_t tag_for(uint64_t tag, uint64_t handle)
 {
-	return mix(tag, handle);
+	tag = (tag ^ handle) * 0x9e3779b185ebca87ull;
+	return tag ^ tag >> 29;
 }
 
 /* Is it the entry of that packet, now seen with that TTL? */
@@ -77,14 +71,14 @@ void seen_prepare_record(struct xdivert_injection *h, struct xdivert_packet *p,
 		prefetch(r->next->request.next);
 	r->tag = digest_head(h->seen_keys, packet_bytes(p), p->len);
 	__builtin_prefetch(seen_table_set(h, r->tag), 1);
-	__builtin_prefetch(&h->seen[1 + place % XDV_INJECTED], 1);
+	__builtin_prefetch(seen_table_entry(h, place), 1);
 	r->digest = digest_all(h->seen_keys, r->tag, packet_bytes(p), p->len);
 }
 
-/* The last injection of it by another handle stays, under a tag of its own. */
-static void keep(struct xdivert_injection *h, const struct xdv_injected *last)
+/* The same injection under another tag. */
+static void enter_as(struct xdivert_injection *h, uint64_t tag,
+		     const struct xdv_injected *last)
 {
-	uint64_t tag = tag_for(last->tag, last->handle);
 	struct xdv_injected *e =
 		seen_table_enter(h, tag, seen_table_places(h, 1));
 
@@ -110,7 +104,7 @@ void seen_record(struct xdivert_injection *h, const struct xdivert_packet *p,
 
 	if (by_other(h, r, ttl, &last)) {
 		previous = last.handle;
-		keep(h, &last);
+		enter_as(h, tag_for(r->tag, last.handle), &last);
 	}
 	e = seen_table_enter(h, r->tag, place);
 	e->digest = r->digest;
@@ -127,20 +121,16 @@ void seen_record(struct xdivert_injection *h, const struct xdivert_packet *p,
 void seen_forget(struct xdivert_injection *h, const struct xdivert_packet *p)
 {
 	const struct request *r = &p->request;
-	struct xdv_injected e, last, *again;
+	struct xdv_injected e, last;
 
 	if (!seen_table_find(h, r->tag, &e) || e.handle != h->id ||
 	    e.digest != r->digest)
 		return;
-	if (!e.previous ||
-	    !seen_table_find(h, tag_for(r->tag, e.previous), &last)) {
+	if (e.previous &&
+	    seen_table_find(h, tag_for(r->tag, e.previous), &last))
+		enter_as(h, r->tag, &last);
+	else
 		seen_table_remove(h, r->tag);
-		return;
-	}
-	again = seen_table_enter(h, r->tag, seen_table_places(h, 1));
-	*again = last;
-	again->tag = r->tag;
-	seen_table_seal(again);
 }
 
 void seen_prepare_lookup(const struct xdivert_injection *h,
@@ -158,7 +148,7 @@ void seen_lookup(const struct xdivert_injection *h, struct xdivert_packet *p)
 	struct origin *o = &p->origin;
 	struct xdv_injected e;
 
-	if (!seen_table_word(h, o->tag) || !seen_table_find(h, o->tag, &e))
+	if (!seen_table_find(h, o->tag, &e))
 		return;
 	o->digest = digest_all(h->seen_keys, o->tag, p->data, p->len);
 	if (matches(&e, o->digest, o->ttl)) {

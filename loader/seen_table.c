@@ -19,8 +19,7 @@
 #include "digest.h"
 #include "seen_table.h"
 
-#define PRIME 0x9e3779b185ebca87ull
-#define SIZE  (XDV_INJECTED_ELEMENTS * sizeof(struct xdv_injected))
+#define SIZE (XDV_INJECTED_ELEMENTS * sizeof(struct xdv_injected))
 
 /* ---- entries ---- */
 
@@ -28,18 +27,13 @@ static uint64_t check_of(const struct xdv_injected *e)
 {
 	return e->tag * 17 ^ e->digest ^ e->handle * 3 ^ e->previous * 5 ^
 	       e->context * 7 ^ e->time * 11 ^
-	       ((uint64_t)e->received << 32 | e->ttl) * 13 ^ PRIME;
+	       ((uint64_t)e->received << 32 | e->ttl) * 13 ^
+	       0x9e3779b185ebca87ull;
 }
 
 void seen_table_seal(struct xdv_injected *e)
 {
 	e->check = check_of(e);
-}
-
-static struct xdv_injected *entry_at(const struct xdivert_injection *h,
-				     uint64_t place)
-{
-	return &h->seen[1 + place % XDV_INJECTED];
 }
 
 bool seen_table_find(const struct xdivert_injection *h, uint64_t tag,
@@ -49,7 +43,7 @@ bool seen_table_find(const struct xdivert_injection *h, uint64_t tag,
 
 	if (!word)
 		return false;
-	*e = *entry_at(h, *word & SEEN_PLACE);
+	*e = *seen_table_entry(h, *word & SEEN_PLACE);
 	return e->tag == tag && e->check == check_of(e);
 }
 
@@ -79,7 +73,7 @@ struct xdv_injected *seen_table_enter(struct xdivert_injection *h, uint64_t tag,
 				      uint64_t place)
 {
 	uint64_t *word = seen_table_word(h, tag);
-	struct xdv_injected *e = entry_at(h, place);
+	struct xdv_injected *e = seen_table_entry(h, place);
 
 	if (!word)
 		word = oldest(seen_table_set(h, tag), place);

@@ -40,6 +40,12 @@ struct xdv_injected *seen_table_enter(struct xdivert_injection *h, uint64_t tag,
 void seen_table_seal(struct xdv_injected *e);
 void seen_table_remove(struct xdivert_injection *h, uint64_t tag);
 
+static inline struct xdv_injected *
+seen_table_entry(const struct xdivert_injection *h, uint64_t place)
+{
+	return &h->seen[1 + place % XDV_INJECTED];
+}
+
 static inline uint64_t *seen_table_set(const struct xdivert_injection *h,
 				       uint64_t tag)
 {

@@ -61,7 +61,7 @@
 #define XDV_FRAMES_OF(len) (((len)-1) / XDV_FRAME_DATA + 1)
 /* Longer ones do not leave as live frames; xdv_inject sees their beginning. */
 #define XDV_BIG_HEAD	   256
-/* Packets up to that are copied at once; their frames have room for it. */
+/* Packets up to that go with their descriptor. */
 #define XDV_SHORT	   64
 
 #define XDV_INFLIGHT	      1024 /* injections in flight per handle, power of two */
@@ -413,11 +413,11 @@ struct xdv_desc {
 	__u16 flow;	  /* in xdv_stacked */
 	__u16 hop;	  /* in xdv_hops */
 	__u16 pad;
-	__u32 asking; /* counted in its hop's asking */
-	__u32 mtu;    /* TOO_BIG, PART: of the route */
-	__s32 status; /* HELD, VERDICT: so far */
-	__u32 reason; /* VERDICT */
-	__u8 bytes[XDV_SHORT];
+	__u32 asking;	       /* counted in its hop's asking */
+	__u32 mtu;	       /* TOO_BIG, PART: of the route */
+	__s32 status;	       /* HELD, VERDICT: so far */
+	__u32 reason;	       /* VERDICT */
+	__u8 bytes[XDV_SHORT]; /* of a short packet */
 	__u8 pad2[16];
 };
 XDV_SIZE(struct xdv_desc, 192);

@@ -130,13 +130,13 @@ static void test_again_and_removed(void **state)
 /* Whatever word of an entry another writer spoils. */
 static void test_mixed_entries_are_not_believed(void **state)
 {
-	uint64_t *words, place;
+	uint64_t *words, *word;
 	size_t i;
 
 	(void)state;
 	enter(7);
-	place = *seen_table_word(&h, tag_of(7)) & SEEN_PLACE;
-	words = (uint64_t *)&h.seen[1 + place % XDV_INJECTED];
+	word = seen_table_word(&h, tag_of(7));
+	words = (uint64_t *)seen_table_entry(&h, *word & SEEN_PLACE);
 	for (i = 0; i < sizeof(struct xdv_injected) / 8; i++) {
 		words[i] ^= 1ull << (i * 7);
 		assert_false(found(7));
