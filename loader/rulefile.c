@@ -49,15 +49,37 @@ static int copy(struct xdv_rule *rule, const struct option *o,
 	return 0;
 }
 
+/* To libpcap the end of a line is a space; a rule file ends the rule there. */
+static int copy_filter(struct xdv_rule *rule, const struct option *o,
+		       const char *value)
+{
+	int rc = copy(rule, o, value);
+	char *at;
+
+	while (!rc && (at = strchr(rule->filter, '\n')))
+		*at = ' ';
+	return rc;
+}
+
+/* A device's name has neither, says dev_valid_name(). */
+static int copy_interface(struct xdv_rule *rule, const struct option *o,
+			  const char *value)
+{
+	if (!*value || strpbrk(value, "/ \t\r\n\v\f"))
+		return error_set(-EINVAL, "expected %s after %s, not '%s'",
+				 o->wants, o->name, value);
+	return copy(rule, o, value);
+}
+
 /* The daemon, which reads it again, is at home elsewhere. */
 static int copy_path(struct xdv_rule *rule, const struct option *o,
 		     const char *value)
 {
 	char cwd[PATH_MAX], path[PATH_MAX];
 
-	if (!*value)
-		return error_set(-EINVAL, "expected %s after %s", o->wants,
-				 o->name);
+	if (!*value || strchr(value, '\n'))
+		return error_set(-EINVAL, "expected %s after %s, not '%s'",
+				 o->wants, o->name, value);
 	if (*value == '/' || !getcwd(cwd, sizeof(cwd)))
 		return copy(rule, o, value);
 	if (snprintf(path, sizeof(path), "%s/%s", cwd, value) >=
@@ -204,11 +226,11 @@ static int check_set(const struct source *s, const char *value)
 	.size = sizeof(((struct xdv_rule *)0)->name)
 
 static const struct option options[] = {
-	{"--filter", "an expression of pcap-filter(7)", copy, check_filter,
-	 FIELD(filter)},
-	{"--iif", "an interface", copy, check_interface, FIELD(iif)},
-	{"--oif", "an interface", copy, check_interface, FIELD(oif)},
-	{"--to", "an interface", copy, check_target, FIELD(to)},
+	{"--filter", "an expression of pcap-filter(7)", copy_filter,
+	 check_filter, FIELD(filter)},
+	{"--iif", "an interface", copy_interface, check_interface, FIELD(iif)},
+	{"--oif", "an interface", copy_interface, check_interface, FIELD(oif)},
+	{"--to", "an interface", copy_interface, check_target, FIELD(to)},
 	{"--do", "a callout and its arguments as one word", add_action,
 	 check_action, 0, 0},
 	{"--priority", "a number", set_priority, NULL, 0, 0},
@@ -480,6 +502,18 @@ int xdivert_rules_parse(const char *text, const char *file, unsigned int flags,
 	return l.n;
 }
 
+/* Quotes are for the few names that need them. */
+static int print_interface(char *to, size_t size, const char *option,
+			   const char *value)
+{
+	char quoted[4 * XDV_NAME_LEN + 3];
+
+	word_quote(quoted, sizeof(quoted), value);
+	return *value ? snprintf(to, size, " %s %s", option,
+				 strpbrk(value, "'\"\\#") ? quoted : value)
+		      : 0;
+}
+
 static int print_text(char *to, size_t size, const char *option,
 		      const char *value)
 {
@@ -509,12 +543,9 @@ int xdivert_rule_format(const struct xdv_rule *rule, char *text, size_t size)
 			      rule->fragment == XDV_FRAGMENT_ONLY   ? "yes"
 			      : rule->fragment == XDV_FRAGMENT_NONE ? "no"
 								    : "whole");
-	if (*rule->iif)
-		n += snprintf(LEFT, " --iif %s", rule->iif);
-	if (*rule->oif)
-		n += snprintf(LEFT, " --oif %s", rule->oif);
-	if (*rule->to)
-		n += snprintf(LEFT, " --to %s", rule->to);
+	n += print_interface(LEFT, "--iif", rule->iif);
+	n += print_interface(LEFT, "--oif", rule->oif);
+	n += print_interface(LEFT, "--to", rule->to);
 	n += print_text(LEFT, "--src-set", rule->src_set);
 	n += print_text(LEFT, "--dst-set", rule->dst_set);
 	if (rule->via_stack)

@@ -63,6 +63,33 @@ def test_apply_reads_what_list_prints(lab):
     assert rules(lab) == again
 
 
+def test_what_a_shell_can_say_is_printed_for_apply(lab):
+    """A device may be called anything; an expression may have lines."""
+    odd = "#it's\\a\"g2"
+    lab.gateway.run(["ip", "link", "add", odd, "type", "bridge"])
+    lab.gateway.xdivert("attach", "g0")
+    lab.gateway.rule("lines", "udp\n  or tcp\n", "--oif", odd, "--to", odd)
+    before = rules(lab)
+    assert before[0]["oif"] == before[0]["to"] == odd
+    text = lab.gateway.xdivert("rule", "list", "--format", "apply").stdout
+    lab.gateway.xdivert("rule", "flush")
+    apply_text(lab, text)
+    assert [{**r, "id": 0} for r in rules(lab)] == \
+        [{**r, "id": 0} for r in before]
+
+
+@pytest.mark.parametrize("option", ["--iif", "--oif", "--to"])
+@pytest.mark.parametrize("name", ["", "g 0", "g/0"])
+def test_what_no_interface_is_called(lab, option, name):
+    """An empty variable of a script does not become every interface."""
+    lab.gateway.xdivert("attach", "g0")
+    done = lab.gateway.xdivert("rule", "add", "a", "--filter", "ip", option,
+                               name, check=False)
+    assert done.returncode == 2 and rules(lab) == []
+    assert f"expected an interface after {option}, not '{name}'" \
+        in done.stderr
+
+
 def test_apply_keeps_the_order_of_lines(lab, path):
     """Of equal priority, whichever of them was there before."""
     lab.gateway.xdivert("attach", "g0")
