@@ -509,11 +509,23 @@ xdivert_inject_receive_async(struct xdivert_injection *h, uint64_t context,
  * handle's it goes there meanwhile: callbacks then run there too.
  */
 XDIVERT_API int xdivert_dispatch(struct xdivert_injection *h, int timeout_ms);
+/* A dispatch that waits, or else the next one that would, returns 0. From any
+ * thread, not from a signal handler.
+ */
+XDIVERT_API void xdivert_interrupt(struct xdivert_injection *h);
 /*
  * From now on dispatch spins while it waits: the least latency, for a whole
  * CPU. It then looks once a millisecond only for interfaces that came or went.
  */
 XDIVERT_API void xdivert_busy_poll(struct xdivert_injection *h, bool on);
+/*
+ * To be woken takes a packet longer than its whole way through user space. So
+ * where the last sleep was shorter than this many microseconds, a dispatch that
+ * waits spins for as long before it sleeps. 0: it sleeps at once.
+ */
+#define XDIVERT_IDLE_POLL_US 25 /* unless said otherwise */
+XDIVERT_API void xdivert_idle_poll(struct xdivert_injection *h,
+				   unsigned int us);
 /* Readable when xdivert_dispatch() has something to do; for poll or epoll,
  * with that timeout in ms (-1: none): dispatch then too.
  */

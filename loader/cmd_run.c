@@ -37,14 +37,14 @@ static void *work(void *arg)
 	return NULL;
 }
 
-static int start(struct worker *workers, unsigned int n, bool busy_poll,
+static int start(struct worker *workers, unsigned int n, long idle_poll,
 		 const struct xdivert_reassembly_opts *reassembly)
 {
 	unsigned int i;
 	int rc;
 
 	for (i = 0; i < n; i++) {
-		rc = daemon_open(&workers[i].daemon, i, n, busy_poll);
+		rc = daemon_open(&workers[i].daemon, i, n, idle_poll);
 		if (rc)
 			return rc;
 	}
@@ -102,7 +102,7 @@ static void wait_for_end(struct worker *workers, unsigned int n, sigset_t *set)
 	}
 }
 
-static int run(unsigned int n, bool busy_poll,
+static int run(unsigned int n, long idle_poll,
 	       const struct xdivert_reassembly_opts *reassembly)
 {
 	struct worker workers[XDIVERT_SHARES_MAX] = {0};
@@ -111,7 +111,7 @@ static int run(unsigned int n, bool busy_poll,
 	int rc;
 
 	block_signals(&set);
-	rc = start(workers, n, busy_poll, reassembly);
+	rc = start(workers, n, idle_poll, reassembly);
 	if (!rc) {
 		queues = daemon_queues(workers[0].daemon);
 		fprintf(stderr, "xdivert: ready: %u queue%s\n", queues,
@@ -129,13 +129,14 @@ int cmd_run(int argc, char **argv)
 	static const struct option options[] = {
 		{"workers", required_argument, NULL, 'w'},
 		{"busy-poll", no_argument, NULL, 'b'},
+		{"idle-poll", required_argument, NULL, 'i'},
 		{"reassembly-timeout", required_argument, NULL, 't'},
 		{"reassembly-memory", required_argument, NULL, 'm'},
 		{NULL, 0, NULL, 0},
 	};
 	struct xdivert_reassembly_opts reassembly = {.sz = sizeof(reassembly)};
+	long workers = 1, idle_poll = XDIVERT_IDLE_POLL_US, n;
 	bool busy_poll = false;
-	long workers = 1, n;
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -143,6 +144,13 @@ int cmd_run(int argc, char **argv)
 		case 'b':
 			busy_poll = true;
 			continue;
+		case 'i':
+			if (!parse_number(optarg, 0, 1000000, &idle_poll))
+				continue;
+			return fail(EXIT_USAGE,
+				    "run: --idle-poll needs 0 to 1000000 "
+				    "microseconds, not '%s'",
+				    optarg);
 		case 'w':
 			if (!parse_number(optarg, 1, XDIVERT_SHARES_MAX,
 					  &workers))
@@ -173,5 +181,5 @@ int cmd_run(int argc, char **argv)
 	if (optind != argc)
 		return fail(EXIT_USAGE, "run: '%s' is not an option",
 			    argv[optind]);
-	return run(workers, busy_poll, &reassembly);
+	return run(workers, busy_poll ? BUSY_POLL : idle_poll, &reassembly);
 }

@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include <errno.h>
 #include <net/if.h>
-#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -15,7 +13,6 @@
 #include "daemon.h"
 
 #define COMPLAINTS_MAX 32
-#define SPIN_MS	       10 /* until it looks whether to stop */
 
 /* What was complained about once already. */
 struct complaint {
@@ -27,8 +24,6 @@ struct daemon {
 	struct xdivert *x;
 	struct xdivert_injection *h;
 	struct active_rules rules;
-	bool busy_poll;
-	int wake; /* eventfd: stopping or reload has been set */
 	bool stopping;
 	bool reload;
 };
@@ -179,28 +174,9 @@ static int dispatch(struct daemon *d, int timeout_ms)
 {
 	int n = xdivert_dispatch(d->h, timeout_ms);
 
-	if (n < 0)
+	if (n < 0 && n != -EINTR)
 		fail(1, "%s", xdivert_error());
 	return n;
-}
-
-static void wake(struct daemon *d, bool *flag)
-{
-	const uint64_t one = 1;
-
-	__atomic_store_n(flag, true, __ATOMIC_RELEASE);
-	while (write(d->wake, &one, sizeof(one)) < 0 && errno == EINTR)
-		;
-}
-
-void daemon_stop(struct daemon *d)
-{
-	wake(d, &d->stopping);
-}
-
-void daemon_reload(struct daemon *d)
-{
-	wake(d, &d->reload);
 }
 
 static bool flagged(const bool *flag)
@@ -208,47 +184,29 @@ static bool flagged(const bool *flag)
 	return __atomic_load_n(flag, __ATOMIC_ACQUIRE);
 }
 
-static void awake(struct daemon *d)
+static void tell(struct daemon *d, bool *flag)
 {
-	uint64_t value;
-
-	if (read(d->wake, &value, sizeof(value)) > 0 &&
-	    __atomic_exchange_n(&d->reload, false, __ATOMIC_ACQ_REL))
-		active_load(&d->rules, d->x);
+	__atomic_store_n(flag, true, __ATOMIC_RELEASE);
+	xdivert_interrupt(d->h);
 }
 
-static void wait_and_dispatch(struct daemon *d)
+void daemon_stop(struct daemon *d)
 {
-	struct pollfd fds[] = {
-		{.fd = xdivert_fd(d->h), .events = POLLIN},
-		{.fd = d->wake, .events = POLLIN},
-	};
-
-	while (!flagged(&d->stopping)) {
-		/* The library says when it wants to look again by itself. */
-		if (poll(fds, 2, xdivert_timeout(d->h)) < 0 && errno != EINTR)
-			break;
-		if (fds[1].revents)
-			awake(d);
-		dispatch(d, 0);
-	}
+	tell(d, &d->stopping);
 }
 
-static void spin_and_dispatch(struct daemon *d)
+void daemon_reload(struct daemon *d)
 {
-	while (!flagged(&d->stopping)) {
-		if (flagged(&d->reload))
-			awake(d);
-		dispatch(d, SPIN_MS);
-	}
+	tell(d, &d->reload);
 }
 
 void daemon_loop(struct daemon *d)
 {
-	if (d->busy_poll)
-		spin_and_dispatch(d);
-	else
-		wait_and_dispatch(d);
+	while (!flagged(&d->stopping)) {
+		if (__atomic_exchange_n(&d->reload, false, __ATOMIC_ACQ_REL))
+			active_load(&d->rules, d->x);
+		dispatch(d, -1);
+	}
 	/* Drain: what reached us before the hooks stopped. */
 	xdivert_serve_stop(d->h);
 	while (dispatch(d, 0) > 0)
@@ -261,35 +219,34 @@ static int start(struct daemon *d, unsigned int share, unsigned int shares)
 
 	if (rc)
 		return rc;
-	d->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (d->wake < 0)
-		return fail(1, "eventfd: %s", strerror(errno));
 	active_load(&d->rules, d->x);
 	if (xdivert_injection_create(&d->h, d->x, AF_UNSPEC,
 				     XDIVERT_KIND_ALL) ||
 	    xdivert_callout_register(d->h, classify, d) ||
 	    xdivert_serve_share(d->h, share, shares))
 		return fail(1, "%s", xdivert_error());
-	xdivert_busy_poll(d->h, d->busy_poll);
 	return 0;
 }
 
 int daemon_open(struct daemon **daemon, unsigned int share, unsigned int shares,
-		bool busy_poll)
+		long idle_poll)
 {
 	struct daemon *d = calloc(1, sizeof(*d));
 	int rc;
 
 	if (!d)
 		return fail(1, "out of memory");
-	d->wake = -1;
-	d->busy_poll = busy_poll;
 	rc = start(d, share, shares);
-	if (rc)
+	if (rc) {
 		daemon_close(d);
+		return rc;
+	}
+	if (idle_poll == BUSY_POLL)
+		xdivert_busy_poll(d->h, true);
 	else
-		*daemon = d;
-	return rc;
+		xdivert_idle_poll(d->h, idle_poll);
+	*daemon = d;
+	return 0;
 }
 
 int daemon_reassembly(struct daemon *d,
@@ -303,8 +260,6 @@ void daemon_close(struct daemon *d)
 {
 	xdivert_injection_destroy(d->h, -1);
 	active_free(&d->rules);
-	if (d->wake >= 0)
-		close(d->wake);
 	xdivert_close(d->x);
 	free(d);
 }

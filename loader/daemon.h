@@ -9,9 +9,11 @@
 
 struct daemon;
 
-/* 0, or an exit code. */
+#define BUSY_POLL -1
+
+/* 0, or an exit code; idle_poll in us. */
 int daemon_open(struct daemon **d, unsigned int share, unsigned int shares,
-		bool busy_poll);
+		long idle_poll);
 /* Limits of what waits for its rest, for all workers. */
 int daemon_reassembly(struct daemon *d,
 		      const struct xdivert_reassembly_opts *opts);

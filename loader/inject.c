@@ -124,6 +124,7 @@ int xdivert_injection_create(struct xdivert_injection **handle,
 	h->changes = h->links = h->link_changes = -1;
 	h->tell4 = h->tell6 = -1;
 	h->port = PORT_NONE;
+	xdivert_idle_poll(h, XDIVERT_IDLE_POLL_US);
 	h->elsewhere = -1;
 	pthread_mutex_init(&h->lock, NULL);
 	rc = open_handle(h);
@@ -286,7 +287,16 @@ static int round_of(struct xdivert_injection *h)
 
 void xdivert_busy_poll(struct xdivert_injection *h, bool on)
 {
-	h->spins = on;
+	xdivert_idle_poll(h, XDIVERT_IDLE_POLL_US);
+	if (on)
+		h->idle.poll = IDLE_NEVER_SLEEPS;
+	h->awake = on;
+}
+
+void xdivert_idle_poll(struct xdivert_injection *h, unsigned int us)
+{
+	h->idle.poll = us * 1000ull;
+	h->awake = false;
 }
 
 static int next_look(const struct xdivert_injection *h, int timeout_ms)
@@ -310,9 +320,32 @@ static int time_left(uint64_t until, int timeout_ms)
 	return t < until ? (until - t) / 1000000 + 1 : 0;
 }
 
-int xdivert_dispatch(struct xdivert_injection *h, int timeout_ms)
+static bool interrupted(struct xdivert_injection *h)
+{
+	return __atomic_load_n(&h->interrupted, __ATOMIC_RELAXED) &&
+	       __atomic_exchange_n(&h->interrupted, false, __ATOMIC_SEQ_CST);
+}
+
+static bool stays_awake(struct xdivert_injection *h)
+{
+	h->awake = idle_polls(&h->idle, now());
+	return h->awake;
+}
+
+/* > 0: there is something to do; 0: no longer; or -errno. */
+static int sleep_until(struct xdivert_injection *h, int timeout_ms)
 {
 	struct pollfd fd = {.fd = h->epoll, .events = POLLIN};
+	uint64_t from = now();
+	int woken = poll(&fd, 1, timeout_ms);
+
+	idle_slept(&h->idle, from, now());
+	return woken < 0 ? error_set(-errno, "poll: %s", strerror(errno))
+			 : woken;
+}
+
+int xdivert_dispatch(struct xdivert_injection *h, int timeout_ms)
+{
 	uint64_t until = timeout_ms > 0 ? deadline(timeout_ms) : 0;
 	int n, left, woken = 0;
 
@@ -320,15 +353,25 @@ int xdivert_dispatch(struct xdivert_injection *h, int timeout_ms)
 		return error_set(-EDEADLK, "dispatching is under way");
 	for (;;) {
 		n = round_of(h);
+		if (n)
+			idle_ends(&h->idle);
 		left = time_left(until, timeout_ms);
-		if (n || !left || woken > 0)
+		if (n || !left || woken > 0 || interrupted(h))
 			return n;
-		if (h->spins)
+		if (stays_awake(h))
 			continue;
-		woken = poll(&fd, 1, next_look(h, left));
+		woken = sleep_until(h, next_look(h, left));
 		if (woken < 0)
-			return error_set(-errno, "poll: %s", strerror(errno));
+			return woken;
 	}
+}
+
+void xdivert_interrupt(struct xdivert_injection *h)
+{
+	__atomic_store_n(&h->interrupted, true, __ATOMIC_SEQ_CST);
+	pthread_mutex_lock(&h->lock);
+	pending_wake_now(h);
+	pthread_mutex_unlock(&h->lock);
 }
 
 int xdivert_fd(const struct xdivert_injection *h)

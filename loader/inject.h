@@ -8,6 +8,7 @@
 #include <xdivert.h>
 
 #include "digest.h"
+#include "idle.h"
 #include "packet.h"
 #include "port.h"
 #include "state.h"
@@ -141,9 +142,11 @@ struct xdivert_injection {
 	bool stale; /* something changed since we looked around */
 	int busy_tries;
 	bool stopped;
-	int fragments;	 /* ms until the first is too old, -1: none waits */
-	int trouble;	 /* -errno that dispatch still has to tell */
-	bool spins;	 /* xdivert_busy_poll() */
+	int fragments;	  /* ms until the first is too old, -1: none waits */
+	int trouble;	  /* -errno that dispatch still has to tell */
+	bool awake;	  /* looks again and again instead of sleeping */
+	bool interrupted; /* dispatch shall return */
+	struct idle idle;
 	uint64_t looked; /* when it last looked for changes; ns */
 	unsigned int rounds;
 	struct registration callout[CALLOUTS_MAX];

@@ -40,8 +40,9 @@ static const struct command {
 	{"apply", cmd_apply, true, "FILE"},
 	{"flow", cmd_flow, true, "list [--json] | flush | limit N"},
 	{"run", cmd_run, true,
-	 "[--workers N] [--busy-poll] [--reassembly-timeout SECONDS]\n"
-	 "                       [--reassembly-memory MIB]"},
+	 "[--workers N] [--busy-poll | --idle-poll USEC]\n"
+	 "                       [--reassembly-timeout SECONDS] "
+	 "[--reassembly-memory MIB]"},
 	{"inject", cmd_inject, true,
 	 "--oif IFACE (--pcap FILE | --hex BYTES) [--count N] [--via-stack]"},
 	{"completions", cmd_completions, true, "[--follow] [--json]"},

@@ -10,14 +10,19 @@
 #include "error.h"
 #include "pending.h"
 
-/* From the dispatching thread nobody needs to be woken: it looks again. */
-static void wake(struct xdivert_injection *h)
+void pending_wake_now(struct xdivert_injection *h)
 {
 	const uint64_t one = 1;
 
-	if (h->signalled || inject_dispatches(h))
-		return;
-	h->signalled = write(h->wake, &one, sizeof(one)) == sizeof(one);
+	if (!h->signalled)
+		h->signalled = write(h->wake, &one, sizeof(one)) == sizeof(one);
+}
+
+/* From the dispatching thread nobody needs to be woken: it looks again. */
+static void wake(struct xdivert_injection *h)
+{
+	if (!inject_dispatches(h))
+		pending_wake_now(h);
 }
 
 /* All that others have queued so far. */

@@ -24,5 +24,7 @@ void pending_put_back(struct xdivert_injection *h,
 void pending_done(struct xdivert_injection *h);
 /* With h->lock: whoever polls shall dispatch again if there is more to send. */
 void pending_wake(struct xdivert_injection *h);
+/* With h->lock: whoever polls shall dispatch again. */
+void pending_wake_now(struct xdivert_injection *h);
 
 #endif

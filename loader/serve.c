@@ -333,7 +333,7 @@ static bool time_to_look(struct xdivert_injection *h, int received)
 {
 	uint64_t now;
 
-	if (!h->spins)
+	if (!h->awake)
 		return received <= 0 || ++h->rounds % LOOK_AGAIN == 0;
 	now = inject_now(h);
 	if (now - h->looked < LOOK_INTERVAL)

@@ -128,9 +128,16 @@ def test_workers_that_cannot_start(lab):
     gateway.daemon("--workers", "2")
 
 
-@pytest.mark.parametrize("words,spinning", [
+def spinning(daemon):
+    """Of its threads; what most of a hundred looks find, if they agree."""
+    looks = [daemon.states().count("R") for _ in range(100)]
+    often = max(set(looks), key=looks.count)
+    return often if looks.count(often) > 90 else None
+
+
+@pytest.mark.parametrize("words,spin", [
     ([], 0), (["--busy-poll"], 1), (["--busy-poll", "--workers", "2"], 2)])
-def test_busy_poll(lab, path, words, spinning):
+def test_busy_poll(lab, path, words, spin):
     """It spins, serves, sees interfaces come and go, and ends when told; who
     does not ask for it gets a daemon that sleeps.
     """
@@ -144,14 +151,37 @@ def test_busy_poll(lab, path, words, spinning):
         gateway.xdivert("detach", "g0")
         path.expect(udp("detached-in-time"), udp("detached-in-time", ttl=63))
     gateway.xdivert("attach", "g0")
-
-    def mostly():
-        """What most of a hundred looks find; others may want the CPU."""
-        looks = [daemon.states().count("R") for _ in range(100)]
-        return looks.count(spinning) > 90
-
-    wait_for(mostly, what=f"{spinning} that spin")
+    wait_for(lambda: spinning(daemon) == spin, what=f"{spin} that spin")
     daemon.process.send_signal(signal.SIGHUP)
     path.expect(udp("and-still-served"),
                 udp("and-still-served", ttl=63, tos=12))
     assert daemon.stop() == 0, daemon.errors
+
+
+def test_idle_poll(lab, path):
+    """Between packets that come close together it waits awake, and is told of
+    everything; then it sleeps.
+    """
+    gateway = lab.gateway
+    gateway.rule("all", "udp", "--do", "set ip.dscp 3")
+    daemon = gateway.daemon("--idle-poll", "1000000")
+    gateway.xdivert("attach", "g0")
+
+    def served():
+        path.expect(udp("in-quick-succession"),
+                    udp("in-quick-succession", ttl=63, tos=12))
+        return spinning(daemon)
+
+    wait_for(lambda: served() == 1, what="it waits awake")
+    gateway.xdivert("attach", "g1")
+    assert [i["served"] for i in gateway.status()["interfaces"]] == [2, 2]
+    wait_for(lambda: spinning(daemon) == 0, what="it sleeps")
+    wait_for(lambda: served() == 1, what="it waits awake")
+    assert daemon.stop() == 0, daemon.errors
+
+
+@pytest.mark.parametrize("value", ["-1", "1000001", "x", ""])
+def test_how_long_awake(lab, value):
+    done = lab.gateway.xdivert("run", "--idle-poll", value, check=False)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert f"0 to 1000000 microseconds, not '{value}'" in done.stderr
