@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # Pure code only, with what it needs; each target's corpus is in the tree.
 FUZZ_SECONDS ?= 3
+# What `make check` finds it finds again; 0: another one each time.
+FUZZ_SEED ?= 1
 FUZZERS := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_SRC := $(addprefix loader/,fragment.c reassemble.c siphash.c icmp.c parse.c checksum.c)
 FUZZ_FLAGS := -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined
@@ -26,7 +28,8 @@ $(B)/fuzz/%: tests/fuzz/%.c $(wildcard loader/*.[ch] include/*.h include/xdivert
 check-fuzz: $(FUZZERS)
 	@for t in $(notdir $^); do \
 		mkdir -p $(B)/fuzz/corpus/$$t; \
-		$(B)/fuzz/$$t -max_total_time=$(FUZZ_SECONDS) -verbosity=0 \
+		$(B)/fuzz/$$t -max_total_time=$(FUZZ_SECONDS) \
+			-seed=$(FUZZ_SEED) -verbosity=0 \
 			-print_final_stats=1 -artifact_prefix=$(B)/fuzz/ \
 			$(B)/fuzz/corpus/$$t tests/fuzz/corpus/$$t \
 			> $(B)/fuzz/$$t.log 2>&1 || \
@@ -36,5 +39,5 @@ check-fuzz: $(FUZZERS)
 	done
 
 fuzz: ## the fuzzers, ten minutes each (FUZZ_SECONDS)
-	@$(MAKE) --no-print-directory check-fuzz \
+	@$(MAKE) --no-print-directory check-fuzz FUZZ_SEED=0 \
 		FUZZ_SECONDS=$(if $(filter command line,$(origin FUZZ_SECONDS)),$(FUZZ_SECONDS),600)
