@@ -326,10 +326,13 @@ static bool interrupted(struct xdivert_injection *h)
 	       __atomic_exchange_n(&h->interrupted, false, __ATOMIC_SEQ_CST);
 }
 
-static bool stays_awake(struct xdivert_injection *h)
+/* The last look before it sleeps sees to all that those awake leave out. */
+static bool looks_again(struct xdivert_injection *h)
 {
+	bool was_awake = h->awake;
+
 	h->awake = idle_polls(&h->idle, now());
-	return h->awake;
+	return h->awake || was_awake;
 }
 
 /* > 0: there is something to do; 0: no longer; or -errno. */
@@ -351,6 +354,9 @@ int xdivert_dispatch(struct xdivert_injection *h, int timeout_ms)
 
 	if (h->dispatching)
 		return error_set(-EDEADLK, "dispatching is under way");
+	/* Who does not wait here may sleep elsewhere. */
+	if (!timeout_ms)
+		h->awake = false;
 	for (;;) {
 		n = round_of(h);
 		if (n)
@@ -358,7 +364,7 @@ int xdivert_dispatch(struct xdivert_injection *h, int timeout_ms)
 		left = time_left(until, timeout_ms);
 		if (n || !left || woken > 0 || interrupted(h))
 			return n;
-		if (stays_awake(h))
+		if (looks_again(h))
 			continue;
 		woken = sleep_until(h, next_look(h, left));
 		if (woken < 0)
