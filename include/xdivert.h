@@ -509,8 +509,8 @@ xdivert_inject_receive_async(struct xdivert_injection *h, uint64_t context,
  * handle's it goes there meanwhile: callbacks then run there too.
  */
 XDIVERT_API int xdivert_dispatch(struct xdivert_injection *h, int timeout_ms);
-/* A dispatch that waits, or else the next one that would, returns 0. From any
- * thread, not from a signal handler.
+/* The dispatch that is under way, or else the next one, does not wait any more
+ * but returns. From any thread, not from a signal handler.
  */
 XDIVERT_API void xdivert_interrupt(struct xdivert_injection *h);
 /*
@@ -520,8 +520,9 @@ XDIVERT_API void xdivert_interrupt(struct xdivert_injection *h);
 XDIVERT_API void xdivert_busy_poll(struct xdivert_injection *h, bool on);
 /*
  * To be woken takes a packet longer than its whole way through user space. So
- * where the last sleep was shorter than this many microseconds, a dispatch that
- * waits spins for as long before it sleeps. 0: it sleeps at once.
+ * after a sleep, waking included, that was shorter than this many microseconds
+ * a dispatch that waits spins for as long before it sleeps. 0: it sleeps at
+ * once.
  */
 #define XDIVERT_IDLE_POLL_US 25 /* unless said otherwise */
 XDIVERT_API void xdivert_idle_poll(struct xdivert_injection *h,

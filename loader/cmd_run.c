@@ -32,8 +32,6 @@ static void *work(void *arg)
 	struct worker *w = arg;
 
 	daemon_loop(w->daemon);
-	/* Asked to end, or unable to go on: then nobody shall. */
-	kill(getpid(), SIGTERM);
 	return NULL;
 }
 
@@ -135,7 +133,7 @@ int cmd_run(int argc, char **argv)
 		{NULL, 0, NULL, 0},
 	};
 	struct xdivert_reassembly_opts reassembly = {.sz = sizeof(reassembly)};
-	long workers = 1, idle_poll = XDIVERT_IDLE_POLL_US, n;
+	long workers = 1, idle_poll = -1, n;
 	bool busy_poll = false;
 	int c;
 
@@ -181,5 +179,10 @@ int cmd_run(int argc, char **argv)
 	if (optind != argc)
 		return fail(EXIT_USAGE, "run: '%s' is not an option",
 			    argv[optind]);
-	return run(workers, busy_poll ? BUSY_POLL : idle_poll, &reassembly);
+	if (busy_poll && idle_poll >= 0)
+		return fail(EXIT_USAGE, "run: --busy-poll never sleeps: "
+					"--idle-poll cannot be with it");
+	if (idle_poll < 0)
+		idle_poll = busy_poll ? BUSY_POLL : XDIVERT_IDLE_POLL_US;
+	return run(workers, idle_poll, &reassembly);
 }

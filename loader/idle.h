@@ -13,17 +13,16 @@
 #include <stdint.h>
 
 struct idle {
-	uint64_t poll;	/* ns; IDLE_NEVER_SLEEPS */
+	bool busy;	/* it never sleeps */
+	uint64_t poll;	/* ns */
 	uint64_t since; /* it found nothing to do; 0: it did */
 	bool short_sleep;
 };
 
-#define IDLE_NEVER_SLEEPS UINT64_MAX
-
 /* There was nothing to do at `now`: look again? */
 static inline bool idle_polls(struct idle *idle, uint64_t now)
 {
-	if (idle->poll == IDLE_NEVER_SLEEPS)
+	if (idle->busy)
 		return true;
 	if (!idle->since)
 		idle->since = now;
@@ -36,9 +35,11 @@ static inline void idle_ends(struct idle *idle)
 	idle->since = 0;
 }
 
-static inline void idle_slept(struct idle *idle, uint64_t from, uint64_t to)
+/* Something woke it, or nothing did. */
+static inline void idle_slept(struct idle *idle, uint64_t from, uint64_t to,
+			      bool woken)
 {
-	idle->short_sleep = to - from < idle->poll;
+	idle->short_sleep = woken && to - from < idle->poll;
 	idle->since = 0;
 }
 

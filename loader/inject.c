@@ -287,16 +287,13 @@ static int round_of(struct xdivert_injection *h)
 
 void xdivert_busy_poll(struct xdivert_injection *h, bool on)
 {
-	xdivert_idle_poll(h, XDIVERT_IDLE_POLL_US);
-	if (on)
-		h->idle.poll = IDLE_NEVER_SLEEPS;
+	h->idle.busy = on;
 	h->awake = on;
 }
 
 void xdivert_idle_poll(struct xdivert_injection *h, unsigned int us)
 {
 	h->idle.poll = us * 1000ull;
-	h->awake = false;
 }
 
 static int next_look(const struct xdivert_injection *h, int timeout_ms)
@@ -335,16 +332,28 @@ static bool looks_again(struct xdivert_injection *h)
 	return h->awake || was_awake;
 }
 
-/* > 0: there is something to do; 0: no longer; or -errno. */
-static int sleep_until(struct xdivert_injection *h, int timeout_ms)
+/* What has arrived is for xdivert_receive(): dispatch does not look for it. */
+static bool pulls(const struct xdivert_injection *h)
+{
+	return h->q && !h->callouts;
+}
+
+/* > 0: there is something to do; 0: there is not; or -errno. */
+static int readable(const struct xdivert_injection *h, int timeout_ms)
 {
 	struct pollfd fd = {.fd = h->epoll, .events = POLLIN};
-	uint64_t from = now();
-	int woken = poll(&fd, 1, timeout_ms);
+	int n = poll(&fd, 1, timeout_ms);
 
-	idle_slept(&h->idle, from, now());
-	return woken < 0 ? error_set(-errno, "poll: %s", strerror(errno))
-			 : woken;
+	return n < 0 ? error_set(-errno, "poll: %s", strerror(errno)) : n;
+}
+
+static int sleep_until(struct xdivert_injection *h, int timeout_ms)
+{
+	uint64_t from = now();
+	int n = readable(h, timeout_ms);
+
+	idle_slept(&h->idle, from, now(), n > 0);
+	return n;
 }
 
 int xdivert_dispatch(struct xdivert_injection *h, int timeout_ms)
@@ -355,18 +364,18 @@ int xdivert_dispatch(struct xdivert_injection *h, int timeout_ms)
 	if (h->dispatching)
 		return error_set(-EDEADLK, "dispatching is under way");
 	/* Who does not wait here may sleep elsewhere. */
-	if (!timeout_ms)
-		h->awake = false;
+	h->awake &= timeout_ms || h->idle.busy;
 	for (;;) {
 		n = round_of(h);
 		if (n)
 			idle_ends(&h->idle);
 		left = time_left(until, timeout_ms);
-		if (n || !left || woken > 0 || interrupted(h))
+		if (interrupted(h) || n || !left || woken > 0)
 			return n;
 		if (looks_again(h))
-			continue;
-		woken = sleep_until(h, next_look(h, left));
+			woken = pulls(h) ? readable(h, 0) : 0;
+		else
+			woken = sleep_until(h, next_look(h, left));
 		if (woken < 0)
 			return woken;
 	}

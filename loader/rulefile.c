@@ -49,23 +49,11 @@ static int copy(struct xdv_rule *rule, const struct option *o,
 	return 0;
 }
 
-/* To libpcap the end of a line is a space; a rule file ends the rule there. */
-static int copy_filter(struct xdv_rule *rule, const struct option *o,
-		       const char *value)
-{
-	int rc = copy(rule, o, value);
-	char *at;
-
-	while (!rc && (at = strchr(rule->filter, '\n')))
-		*at = ' ';
-	return rc;
-}
-
-/* A device's name has neither, says dev_valid_name(). */
+/* An empty one would be every interface. */
 static int copy_interface(struct xdv_rule *rule, const struct option *o,
 			  const char *value)
 {
-	if (!*value || strpbrk(value, "/ \t\r\n\v\f"))
+	if (!*value || strchr(value, '\n'))
 		return error_set(-EINVAL, "expected %s after %s, not '%s'",
 				 o->wants, o->name, value);
 	return copy(rule, o, value);
@@ -85,6 +73,9 @@ static int copy_path(struct xdv_rule *rule, const struct option *o,
 	if (snprintf(path, sizeof(path), "%s/%s", cwd, value) >=
 	    (int)sizeof(path))
 		return error_set(-EINVAL, "%s is too long", o->name);
+	if (strchr(cwd, '\n'))
+		return error_set(-EINVAL, "%s: '%s' is more than one line",
+				 o->name, path);
 	return copy(rule, o, path);
 }
 
@@ -226,8 +217,8 @@ static int check_set(const struct source *s, const char *value)
 	.size = sizeof(((struct xdv_rule *)0)->name)
 
 static const struct option options[] = {
-	{"--filter", "an expression of pcap-filter(7)", copy_filter,
-	 check_filter, FIELD(filter)},
+	{"--filter", "an expression of pcap-filter(7)", copy, check_filter,
+	 FIELD(filter)},
 	{"--iif", "an interface", copy_interface, check_interface, FIELD(iif)},
 	{"--oif", "an interface", copy_interface, check_interface, FIELD(oif)},
 	{"--to", "an interface", copy_interface, check_target, FIELD(to)},
@@ -510,7 +501,8 @@ static int print_interface(char *to, size_t size, const char *option,
 
 	word_quote(quoted, sizeof(quoted), value);
 	return *value ? snprintf(to, size, " %s %s", option,
-				 strpbrk(value, "'\"\\#") ? quoted : value)
+				 strpbrk(value, " \t\r\v\f'\"\\#") ? quoted
+								   : value)
 		      : 0;
 }
 

@@ -103,7 +103,7 @@ int word_quote(char *to, size_t size, const char *text)
 			PUT('\\');
 			PUT('\'');
 		}
-		PUT(*text);
+		PUT(*text == '\n' ? ' ' : *text);
 	}
 	PUT('\'');
 #undef PUT

@@ -20,8 +20,8 @@ struct word {
 int words_split(const char *line, size_t len, char *buffer,
 		struct word word[WORDS_MAX]);
 
-/* Write text as one word that the above reads, in quotes. What snprintf()
- * would return.
+/* Write text as one word that the above reads, in quotes; the end of a line,
+ * which no word can have, as a space. What snprintf() would return.
  */
 int word_quote(char *to, size_t size, const char *text);
 

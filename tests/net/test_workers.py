@@ -180,6 +180,12 @@ def test_idle_poll(lab, path):
     assert daemon.stop() == 0, daemon.errors
 
 
+def test_awake_in_one_way(lab):
+    done = lab.gateway.xdivert("run", "--busy-poll", "--idle-poll", "5",
+                               check=False)
+    assert done.returncode == 2 and "never sleeps" in done.stderr
+
+
 @pytest.mark.parametrize("value", ["-1", "1000001", "x", ""])
 def test_how_long_awake(lab, value):
     done = lab.gateway.xdivert("run", "--idle-poll", value, check=False)
