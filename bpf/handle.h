@@ -75,12 +75,26 @@ static __always_inline void count_injected(struct xdv_desc *desc,
 	desc->flags |= XDV_DESC_COUNTED;
 }
 
+/* Into the history. Nobody may take it for a record while it is written. */
+static __always_inline void record(struct xdv_completion *c, __u64 seq)
+{
+	__u32 key = (seq - 1) & (XDV_RECENT - 1);
+	struct xdv_completion *place = bpf_map_lookup_elem(&xdv_recent, &key);
+
+	if (place) {
+		__sync_lock_test_and_set(&place->seq, 0);
+		__builtin_memcpy(place, c, sizeof(*c));
+		__sync_lock_test_and_set(&place->seq, seq);
+	}
+	c->seq = seq;
+}
+
 /* Write the one completion of desc. */
 static __always_inline void complete(struct xdv_desc *desc, __s32 status,
 				     __u32 reason, __u64 wakeup)
 {
 	struct xdv_stats *stats = target_stats(desc);
-	struct xdv_completion *c, *recent;
+	struct xdv_completion *c;
 	struct xdv_control *control;
 	__u32 key = 0;
 
@@ -115,13 +129,8 @@ static __always_inline void complete(struct xdv_desc *desc, __s32 status,
 	control = desc->flags & XDV_DESC_PART
 			  ? NULL
 			  : bpf_map_lookup_elem(&xdv_control, &key);
-	if (control) {
-		c->seq = __sync_fetch_and_add(&control->completions, 1) + 1;
-		key = (c->seq - 1) & (XDV_RECENT - 1);
-		recent = bpf_map_lookup_elem(&xdv_recent, &key);
-		if (recent)
-			__builtin_memcpy(recent, c, sizeof(*c));
-	}
+	if (control)
+		record(c, __sync_fetch_and_add(&control->completions, 1) + 1);
 	bpf_ringbuf_submit(c, wakeup);
 }
 

@@ -16,7 +16,7 @@
  */
 #define SETTLE 256
 
-/* Twice the same, so that no writer was half-way. */
+/* Twice the same: no writer came between. Who is half-way has no seq there. */
 static int read_record(const struct xdivert *x, __u32 key,
 		       struct xdv_completion *record)
 {

@@ -104,10 +104,31 @@ static struct xdv_completion *place_of(struct xdivert_injection *h,
 	return &h->x->history[(seq - 1) & (XDV_RECENT - 1)];
 }
 
+/* While a record is being written it is none: whoever reads it meanwhile, and
+ * be it that we are interrupted for long, must not take it for the old one or
+ * for the new one.
+ */
+static void begin_record(struct xdv_completion *place)
+{
+	__atomic_store_n(&place->seq, 0, __ATOMIC_RELAXED);
+	__atomic_thread_fence(__ATOMIC_RELEASE);
+}
+
+static void end_record(struct xdv_completion *place, uint64_t seq)
+{
+	__atomic_store_n(&place->seq, seq, __ATOMIC_RELEASE);
+}
+
 void ring_record(struct xdivert_injection *h, struct xdv_completion *c)
 {
-	c->seq = reserve(h, 1);
-	*place_of(h, c->seq) = *c;
+	uint64_t seq = reserve(h, 1);
+	struct xdv_completion *place = place_of(h, seq);
+
+	begin_record(place);
+	c->seq = 0;
+	*place = *c;
+	end_record(place, seq);
+	c->seq = seq;
 }
 
 static bool recorded(const struct xdv_desc *desc)
@@ -130,7 +151,6 @@ static __always_inline void write_end(struct xdv_completion *restrict c,
 	c->context = desc->context;
 	c->submitted = desc->submitted;
 	c->completed = end.time;
-	c->seq = end.seq;
 	c->ifindex = desc->ifindex;
 	c->compartment = desc->compartment;
 	c->status = end.status;
@@ -149,12 +169,16 @@ static __always_inline void write_end(struct xdv_completion *restrict c,
 static __always_inline void complete_at(struct xdivert_injection *h,
 					struct xdv_desc *desc, struct end end)
 {
-	struct xdv_completion c;
+	struct xdv_completion c, *place = place_of(h, end.seq);
 
 	desc->state = XDV_DESC_DONE;
 	write_end(&c, desc, end);
-	if (recorded(desc))
-		write_end(place_of(h, end.seq), desc, end);
+	c.seq = end.seq;
+	if (recorded(desc)) {
+		begin_record(place);
+		write_end(place, desc, end);
+		end_record(place, end.seq);
+	}
 	deliver(h, &c, sizeof(c));
 }
 
