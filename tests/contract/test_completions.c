@@ -5,15 +5,20 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ptrace.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "tally.h"
 #include "unit.h"
+
+#define NOWHERE 9999 /* no interface has that index */
 
 static void test_C05_context(void **state)
 {
@@ -59,7 +64,7 @@ static void test_C12_exactly_once_with_status(void **state)
 	assert_int_equal(t.last.status, 0);
 	assert_int_equal(t.last.engine, XDV_ENGINE_PORT);
 	assert_true(t.last.completed >= t.last.submitted);
-	assert_int_equal(inject(h, &plain, 9999, &t), 0);
+	assert_int_equal(inject(h, &plain, NOWHERE, &t), 0);
 	xdivert_dispatch(h, 0);
 	assert_int_equal(t.called, 2);
 	assert_int_equal(t.last.status, -ENODEV);
@@ -116,6 +121,70 @@ static void *neighbour(void *arg)
 	return NULL;
 }
 
+/* One to w, by a process that is stepped through it. */
+static void write_traced(void)
+{
+	struct tally t = {0};
+	struct xdivert_injection *h;
+
+	if (xdivert_injection_create(&h, lab.x, AF_UNSPEC, BOTH) ||
+	    inject(h, &plain, lab.w0, &t) || ptrace(PTRACE_TRACEME, 0, 0, 0))
+		_exit(1);
+	raise(SIGSTOP);
+	while (!t.called)
+		xdivert_dispatch(h, 1000);
+	_exit(xdivert_injection_destroy(h, -1) || !t.ok);
+}
+
+static void step(pid_t child)
+{
+	int status;
+
+	assert_int_equal(ptrace(PTRACE_SINGLESTEP, child, 0, 0), 0);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFSTOPPED(status));
+}
+
+/* Whoever writes a record may be interrupted anywhere: it is not to be read
+ * before it is whole. What lies in its place says something else throughout.
+ */
+static void test_C12_half_a_record_is_none(void **state)
+{
+	struct xdivert_injection *h = create(AF_UNSPEC, BOTH);
+	struct tally t = {0};
+	struct xdv_completion c;
+	uint64_t seen = 0;
+	int i, status;
+	pid_t child;
+
+	(void)state;
+	for (i = 0; i < XDV_RECENT; i++)
+		assert_int_equal(inject(h, &plain, NOWHERE, &t), 0);
+	wait_called(h, &t, XDV_RECENT);
+	assert_int_equal(t.failed, XDV_RECENT);
+	xdivert_injection_destroy(h, -1);
+	while (xdivert_completions(lab.x, &seen, &c, 1, NULL) > 0)
+		;
+	child = fork();
+	if (!child)
+		write_traced();
+	assert_int_equal(waitpid(child, &status, WUNTRACED), child);
+	assert_true(WIFSTOPPED(status));
+	do
+		step(child);
+	while (!xdivert_completions(lab.x, &seen, &c, 1, NULL));
+	assert_int_equal(c.context, 77);
+	assert_int_equal(c.ifindex, lab.w0);
+	assert_int_equal(c.status, 0);
+	assert_int_equal(c.reason, XDV_REASON_NONE);
+	assert_true(c.submitted && c.completed >= c.submitted);
+	assert_int_equal(ptrace(PTRACE_DETACH, child, 0, 0), 0);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	drain_wire(lab.wire_w);
+	check_books();
+}
+
 /* A million with whatever happens to the target: one completion each. */
 static void test_C27_a_million(void **state)
 {
@@ -136,7 +205,7 @@ static void test_C27_a_million(void **state)
 	pthread_create(&thread, NULL, neighbour, &other);
 	for (i = 0; i < TOTAL; i++) {
 		struct xdivert_packet *p = lab_packet(h, &plain);
-		uint32_t target = rand_r(&seed) % 16 ? lab.w0 : 9999;
+		uint32_t target = rand_r(&seed) % 16 ? lab.w0 : NOWHERE;
 		int rc;
 
 		rc = xdivert_inject_forward_async(h, i, 0, AF_INET,
@@ -191,6 +260,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_C05_context),
 		cmocka_unit_test(test_C12_exactly_once_with_status),
+		cmocka_unit_test(test_C12_half_a_record_is_none),
 		cmocka_unit_test(test_C24_reasons),
 		cmocka_unit_test(test_C27_a_million),
 	};
