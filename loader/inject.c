@@ -288,7 +288,6 @@ static int round_of(struct xdivert_injection *h)
 void xdivert_busy_poll(struct xdivert_injection *h, bool on)
 {
 	h->idle.busy = on;
-	h->awake = on;
 }
 
 void xdivert_idle_poll(struct xdivert_injection *h, unsigned int us)
@@ -347,7 +346,7 @@ static int readable(const struct xdivert_injection *h, int timeout_ms)
 	return n < 0 ? error_set(-errno, "poll: %s", strerror(errno)) : n;
 }
 
-static int sleep_until(struct xdivert_injection *h, int timeout_ms)
+static int sleep_for(struct xdivert_injection *h, int timeout_ms)
 {
 	uint64_t from = now();
 	int n = readable(h, timeout_ms);
@@ -364,7 +363,7 @@ int xdivert_dispatch(struct xdivert_injection *h, int timeout_ms)
 	if (h->dispatching)
 		return error_set(-EDEADLK, "dispatching is under way");
 	/* Who does not wait here may sleep elsewhere. */
-	h->awake &= timeout_ms || h->idle.busy;
+	h->awake = h->idle.busy || (h->awake && timeout_ms);
 	for (;;) {
 		n = round_of(h);
 		if (n)
@@ -375,7 +374,7 @@ int xdivert_dispatch(struct xdivert_injection *h, int timeout_ms)
 		if (looks_again(h))
 			woken = pulls(h) ? readable(h, 0) : 0;
 		else
-			woken = sleep_until(h, next_look(h, left));
+			woken = sleep_for(h, next_look(h, left));
 		if (woken < 0)
 			return woken;
 	}

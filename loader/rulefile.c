@@ -49,9 +49,9 @@ static int copy(struct xdv_rule *rule, const struct option *o,
 	return 0;
 }
 
-/* An empty one would be every interface. */
-static int copy_interface(struct xdv_rule *rule, const struct option *o,
-			  const char *value)
+/* An empty interface would be every one; a file has a rule a line. */
+static int copy_word(struct xdv_rule *rule, const struct option *o,
+		     const char *value)
 {
 	if (!*value || strchr(value, '\n'))
 		return error_set(-EINVAL, "expected %s after %s, not '%s'",
@@ -65,18 +65,12 @@ static int copy_path(struct xdv_rule *rule, const struct option *o,
 {
 	char cwd[PATH_MAX], path[PATH_MAX];
 
-	if (!*value || strchr(value, '\n'))
-		return error_set(-EINVAL, "expected %s after %s, not '%s'",
-				 o->wants, o->name, value);
-	if (*value == '/' || !getcwd(cwd, sizeof(cwd)))
-		return copy(rule, o, value);
+	if (!*value || *value == '/' || !getcwd(cwd, sizeof(cwd)))
+		return copy_word(rule, o, value);
 	if (snprintf(path, sizeof(path), "%s/%s", cwd, value) >=
 	    (int)sizeof(path))
 		return error_set(-EINVAL, "%s is too long", o->name);
-	if (strchr(cwd, '\n'))
-		return error_set(-EINVAL, "%s: '%s' is more than one line",
-				 o->name, path);
-	return copy(rule, o, path);
+	return copy_word(rule, o, path);
 }
 
 static int add_action(struct xdv_rule *rule, const struct option *o,
@@ -219,9 +213,9 @@ static int check_set(const struct source *s, const char *value)
 static const struct option options[] = {
 	{"--filter", "an expression of pcap-filter(7)", copy, check_filter,
 	 FIELD(filter)},
-	{"--iif", "an interface", copy_interface, check_interface, FIELD(iif)},
-	{"--oif", "an interface", copy_interface, check_interface, FIELD(oif)},
-	{"--to", "an interface", copy_interface, check_target, FIELD(to)},
+	{"--iif", "an interface", copy_word, check_interface, FIELD(iif)},
+	{"--oif", "an interface", copy_word, check_interface, FIELD(oif)},
+	{"--to", "an interface", copy_word, check_target, FIELD(to)},
 	{"--do", "a callout and its arguments as one word", add_action,
 	 check_action, 0, 0},
 	{"--priority", "a number", set_priority, NULL, 0, 0},
