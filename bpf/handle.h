@@ -145,19 +145,32 @@ static __always_inline __u32 bucket(__u32 hash, const __u32 *words)
 	return hash & (XDV_BUCKETS - 1);
 }
 
+static __always_inline struct xdv_hop *hop_of(const struct xdv_desc *desc)
+{
+	return &xdv_hops[desc->hop & (XDV_BUCKETS - 1)];
+}
+
 /* User space puts it into the ring again, with what comes behind it. */
-static __always_inline void hold(struct xdv_desc *desc)
+static __always_inline void keep(struct xdv_desc *desc)
 {
 	count_injected(desc, target_stats(desc));
 	desc->hop = bucket(desc->ifindex, desc->nexthop);
 	desc->state = XDV_DESC_HELD;
-	xdv_hops[desc->hop & (XDV_BUCKETS - 1)].held++;
 	xdv_ring.held++;
 }
 
-static __always_inline struct xdv_hop *hop_of(const struct xdv_desc *desc)
+/* Those that follow are held, too, be they on their way to the stack. */
+static __always_inline void hold(struct xdv_desc *desc)
 {
-	return &xdv_hops[desc->hop & (XDV_BUCKETS - 1)];
+	keep(desc);
+	hop_of(desc)->held++;
+}
+
+/* What is on its way to the stack is before it, and goes on. */
+static __always_inline void hold_behind(struct xdv_desc *desc)
+{
+	keep(desc);
+	hop_of(desc)->behind++;
 }
 
 static __always_inline void enter_stack(struct xdv_desc *desc)

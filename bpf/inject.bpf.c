@@ -205,15 +205,22 @@ static __always_inline enum way way_of(struct xdv_desc *desc,
 {
 	bool stack = unresolved || desc->flags & XDV_DESC_VIA_STACK;
 	struct xdv_hop *hop;
+	__u32 held;
 
 	if (!stack && !xdv_ring.in_stack && !xdv_ring.held)
 		return WAY_LIVE;
 	desc->flow = bucket(bucket(0, fib->ipv6_src), to);
 	desc->hop = bucket(desc->ifindex, desc->nexthop);
 	hop = hop_of(desc);
-	if (hop->asking && hop->held >= XDV_HELD_MAX)
+	held = hop->held + hop->behind;
+	if (hop->asking && held >= XDV_HELD_MAX)
 		return WAY_FULL;
-	if (hop->asking || hop->held)
+	if (hop->asking || held)
+		return WAY_HOLD;
+	/* Those of this batch may have to ask, and this one would have asked
+	 * before them.
+	 */
+	if (desc->flags & XDV_DESC_BIG && hop->entered == xdv_ring.batch)
 		return WAY_HOLD;
 	if (!stack && !xdv_stacked[desc->flow & (XDV_BUCKETS - 1)])
 		return WAY_LIVE;
@@ -257,6 +264,7 @@ static __always_inline int to_stack(struct xdp_md *ctx, struct xdv_desc *desc)
 	tag->slot = desc->slot;
 	tag->id = desc->id;
 	tag->pad2 = 0;
+	hop_of(desc)->entered = xdv_ring.batch;
 	enter(desc, XDV_DESC_ENTERING);
 	return XDP_PASS;
 }
@@ -335,7 +343,7 @@ static __always_inline int send(struct xdp_md *ctx, struct xdv_desc *desc)
 		return desc->flags & XDV_DESC_BIG ? to_user(desc)
 						  : to_stack(ctx, desc);
 	case WAY_HOLD:
-		hold(desc);
+		hold_behind(desc);
 		return XDP_DROP;
 	case WAY_FULL:
 		complete(desc, -ENOBUFS, XDV_REASON_QUEUE_FULL,

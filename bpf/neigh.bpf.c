@@ -130,7 +130,11 @@ int xdv_neigh(struct __sk_buff *skb)
 	if (!desc)
 		return TC_ACT_SHOT; /* not ours */
 	last = received(skb);
-	if (in_batch() && (hop_of(desc)->asking || hop_of(desc)->held)) {
+	/* What user space has handed over asks already: it had its turn in its
+	 * own batch, and this may be a later one.
+	 */
+	if (!desc->asking && in_batch() &&
+	    (hop_of(desc)->asking || hop_of(desc)->held)) {
 		if (claim(desc, desc->id))
 			hold(desc);
 		return TC_ACT_SHOT;
@@ -241,7 +245,7 @@ int BPF_PROG(xdv_qdisc_enqueue, void *qdisc, void *txq,
 	if (!desc || desc->waiting != frame->id)
 		return 0;
 	end_asking(desc);
-	if (!hop_of(desc)->held || in_batch())
+	if (!(hop_of(desc)->held + hop_of(desc)->behind) || in_batch())
 		return 0;
 	/* User space looks at what it holds when anything completes. */
 	nudge = bpf_ringbuf_reserve(&xdv_completions, 8, 0);

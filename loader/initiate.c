@@ -80,7 +80,6 @@ static __always_inline int initiate(struct xdivert_injection *h, uint32_t kind,
 	r->flags =
 		kind == XDIVERT_KIND_RECEIVE ? XDV_DESC_RECEIVE : desc_flags(p);
 	r->mtu = 0;
-	r->counted = false;
 	r->fn = fn;
 	r->arg = arg;
 	if (r->compartment)

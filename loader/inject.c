@@ -221,16 +221,24 @@ void inject_early(struct xdivert_injection *h)
 		pending_put_back(h, rest);
 }
 
+/* Too big for their routes, as it turned out. */
+static struct xdivert_packet *take_again(struct xdivert_injection *h)
+{
+	struct xdivert_packet *chain = h->again;
+
+	h->again = NULL;
+	return chain;
+}
+
 /* Send what was queued before; what callbacks queue waits for the next time. */
 static int send_queued(struct xdivert_injection *h)
 {
-	struct xdivert_packet *again;
 	int n = send_chain(h, pending_take(h));
 
-	/* Too big for its route, as it turned out. */
-	again = h->again;
-	h->again = NULL;
-	return n + send_chain(h, again);
+	/* Each at most once: what is cut does not come back. */
+	while (h->again)
+		n += send_chain(h, take_again(h));
+	return n;
 }
 
 void inject_again(struct xdivert_injection *h, struct xdivert_packet *p,
@@ -243,7 +251,7 @@ void inject_again(struct xdivert_injection *h, struct xdivert_packet *p,
 	*at = p;
 	p->request.next = NULL;
 	p->request.mtu = mtu;
-	p->request.counted = true;
+	p->request.flags |= XDV_DESC_COUNTED;
 }
 
 static void begin(struct xdivert_injection *h)

@@ -185,6 +185,7 @@ static bool run_port(struct xdivert_injection *h)
 	uint32_t position;
 
 	ring->stack = 0;
+	wait_block(h, 0);
 	set_engine(h, XDV_ENGINE_PORT);
 	while (ring->consumer != ring->producer) {
 		position = ring->consumer;
@@ -270,6 +271,8 @@ static void send_here(struct xdivert_injection *h, uint32_t longest,
 	} else if (!netdev_up(r->ifindex)) {
 		ring_refuse(h, -ENETDOWN, XDV_REASON_DEVICE_DOWN);
 	} else {
+		/* An ingress that vanishes is not our way into the stack. */
+		h->skel->bss->xdv_ring.stack = 0;
 		run_all(h, r->compartment, longest, r->ifindex);
 	}
 }

@@ -45,7 +45,6 @@ struct request {
 	uint64_t born;	/* when the compartment was made, unless it is ours */
 	uint32_t flags; /* XDV_DESC_ */
 	uint32_t mtu;	/* of the route, once the kernel has told; else 0 */
-	bool counted;	/* as injected */
 	xdivert_completion_fn fn;
 	void *arg;
 };

@@ -72,7 +72,8 @@ bool parts_wanted(struct xdivert_injection *h, const struct xdivert_packet *p)
 		return true;
 	if (r->flags & XDV_DESC_RECEIVE)
 		return false;
-	return p->len > 68 && p->len > mtu_of(h, r);
+	/* No interface takes less than 68, but a route may (mtu lock). */
+	return (p->len > 68 || r->mtu) && p->len > mtu_of(h, r);
 }
 
 static bool dont_fragment(const struct xdivert_packet *p)
@@ -135,7 +136,9 @@ static void finish(struct xdivert_injection *h, struct xdivert_packet *p,
 		c.engine = XDV_ENGINE_LIVE;
 	ring_count(h, r,
 		   &(struct xdv_count){
-			   .injected = r->counted ? 0 : p->weight,
+			   .injected = r->flags & XDV_DESC_COUNTED
+					    ? 0
+					    : p->weight,
 			   .completed = status ? 0 : p->weight,
 			   .failed = status ? p->weight : 0,
 		   });
@@ -176,10 +179,10 @@ static int start(struct xdivert_injection *h, struct xdivert_packet *p,
 	if (!p->shape)
 		parts->split.id = parts->id;
 	p->parts = parts;
-	if (!p->request.counted)
+	if (!(p->request.flags & XDV_DESC_COUNTED))
 		ring_count(h, &p->request,
 			   &(struct xdv_count){.injected = p->weight});
-	p->request.counted = true;
+	p->request.flags |= XDV_DESC_COUNTED;
 	return 0;
 }
 

@@ -268,16 +268,33 @@ static void send_cut(struct xdivert_injection *h, struct xdv_desc *desc)
 	inject_again(h, p, desc->mtu);
 }
 
+/*
+ * The kernel fails for want of memory after the last frame, when it hands them
+ * all over, or before the next, and then hands over those it has: it does not
+ * say whether that failed, too.
+ */
+static void complete_passed(struct xdivert_injection *h, struct xdv_desc *desc,
+			    int err)
+{
+	const struct xdv_ring *ring = &h->skel->bss->xdv_ring;
+
+	if (err)
+		count(desc, &h->x->shared->unpassed);
+	if (!err)
+		complete_here(h, desc, 0, XDV_REASON_NONE);
+	else if (ring->consumer == ring->producer)
+		complete_here(h, desc, err, XDV_REASON_ENGINE);
+	else
+		complete_here(h, desc, -ETIMEDOUT, XDV_REASON_UNKNOWN);
+}
+
 /* What the run's end leaves open: err is the result of the kernel call. */
 static void complete_rest(struct xdivert_injection *h, struct xdv_desc *desc,
 			  int err)
 {
 	switch (desc->state) {
 	case XDV_DESC_PASSED:
-		if (err)
-			count(desc, &h->x->shared->unpassed);
-		complete_here(h, desc, err,
-			      err ? XDV_REASON_ENGINE : XDV_REASON_NONE);
+		complete_passed(h, desc, err);
 		break;
 	case XDV_DESC_SENT:
 		complete_sent(h, desc);

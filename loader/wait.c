@@ -136,7 +136,7 @@ void wait_block(struct xdivert_injection *h, uint32_t compartment)
 	if (!bss->xdv_ring.held && !h->held_count)
 		return;
 	for (i = 0; i < XDV_BUCKETS; i++)
-		bss->xdv_hops[i].held = 0;
+		bss->xdv_hops[i].held = bss->xdv_hops[i].behind = 0;
 	bss->xdv_ring.held = 0;
 	for (i = 0; i < h->held_count; i++) {
 		desc = &h->descs[h->held[i]];

@@ -429,8 +429,10 @@ XDV_SIZE(struct xdv_desc, 192);
 #define XDV_BUCKETS 1024
 
 struct xdv_hop {
-	__u32 asking; /* in the stack, but not yet past the neighbour */
-	__u32 held;   /* in user space, until it is their turn */
+	__u32 asking;  /* in the stack, but not yet past the neighbour */
+	__u32 held;    /* in user space, until it is their turn */
+	__u32 behind;  /* held as well, behind what this batch puts there */
+	__u32 entered; /* the last batch that put something into the stack */
 };
 
 /* Frames in the stack at most, and while neighbours are not resolved; held

@@ -200,6 +200,37 @@ static void test_C29_mtu_of_the_route(void **state)
 	assert_int_equal(xdivert_injection_destroy(h, -1), 0);
 }
 
+/* ... even below what an interface may have. */
+static void test_C29_mtu_of_a_narrow_route(void **state)
+{
+	struct xdivert_injection *h = create(AF_UNSPEC, BOTH);
+	static uint8_t out[65535];
+	struct xdivert_stats before, after;
+	struct tally t = {0};
+	uint16_t sizes[64];
+	uint32_t got;
+
+	(void)state;
+	sh("ip route replace 10.2.0.2/32 dev w0 mtu lock 60");
+	xdivert_stats_read(lab.x, &before, NULL, 0);
+	drain_wire(lab.wire_w);
+	forward(h, packet(h, 4, 66, DF), &t);
+	assert_int_equal(t.called, 1);
+	assert_int_equal(t.last.status, -EMSGSIZE);
+	assert_int_equal(t.last.mtu, 60);
+	forward(h, packet(h, 4, 66, 0), &t);
+	assert_int_equal(t.called, 2);
+	assert_int_equal(t.last.status, 0);
+	assert_int_equal(collect(out, &got, sizes), 2);
+	assert_int_equal(got, 46);
+	assert_int_equal(xdivert_dispatch(h, 0), 0);
+	xdivert_stats_read(lab.x, &after, NULL, 0);
+	assert_int_equal(after.injected, before.injected + 2);
+	sh("ip route del 10.2.0.2/32 dev w0");
+	assert_int_equal(xdivert_injection_destroy(h, -1), 0);
+	check_books();
+}
+
 /* One completion for all parts: of the first that failed. */
 static void test_C29_parts_that_fail(void **state)
 {
@@ -380,6 +411,7 @@ int main(void)
 		cmocka_unit_test(test_C29_fragmented),
 		cmocka_unit_test(test_C29_too_big),
 		cmocka_unit_test(test_C29_mtu_of_the_route),
+		cmocka_unit_test(test_C29_mtu_of_a_narrow_route),
 		cmocka_unit_test(test_C29_parts_that_fail),
 		cmocka_unit_test(test_C29_other_compartment),
 		cmocka_unit_test(test_C29_no_frames),

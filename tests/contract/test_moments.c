@@ -1,0 +1,346 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * What happens in the one moment in which it matters. The calls into the kernel
+ * that the library makes there go through this file, which then makes the real
+ * ones: C25 to C27.
+ */
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <bpf/bpf.h>
+
+#include "inject.h"
+#include "inject.skel.h"
+#include "tally.h"
+#include "unit.h"
+
+/* ---- the moments ---- */
+
+static struct xdv_ring *batch; /* seems to be under way during sendmsg() */
+static uint32_t memory;	       /* frames that the kernel has memory for */
+static const char *before_run; /* command */
+
+ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
+{
+	ssize_t rc;
+
+	if (batch)
+		batch->cpu = sched_getcpu();
+	rc = syscall(SYS_sendmsg, fd, message, flags);
+	if (batch)
+		batch->cpu = UINT32_MAX;
+	return rc;
+}
+
+int bpf_prog_test_run_opts(int fd, struct bpf_test_run_opts *opts)
+{
+	int (*real)(int, struct bpf_test_run_opts *) =
+		dlsym(RTLD_NEXT, "bpf_prog_test_run_opts");
+	const char *command = before_run;
+	int rc;
+
+	before_run = NULL;
+	if (command)
+		sh("%s", command);
+	if (!memory || opts->repeat <= (int)memory)
+		return real(fd, opts);
+	opts->repeat = memory;
+	rc = real(fd, opts);
+	return rc ? rc : -ENOMEM;
+}
+
+/* ---- what happens in them ---- */
+
+static int home; /* our namespace */
+
+/* 10.2.0.99 does not answer, until we say where it is. */
+static void resolve_silent(void)
+{
+	sh("nsenter --net=/proc/%d/fd/%d ip neigh replace 10.2.0.99 dev w0 "
+	   "nud permanent lladdr 02:00:00:00:00:99",
+	   getpid(), home);
+}
+
+static void forget_silent(void)
+{
+	sh("ip neigh del 10.2.0.99 dev w0");
+}
+
+static void set_mtu(unsigned int mtu)
+{
+	sh("ip link set w0 mtu %u; ip -n %s link set w1 mtu %u", mtu, lab.far,
+	   mtu);
+}
+
+static struct xdivert_packet *numbered(struct xdivert_injection *h, int to,
+				       uint32_t len, uint8_t number)
+{
+	struct xdivert_packet *p = xdivert_packet_alloc(h, len);
+	struct udp u = plain;
+	uint8_t small[100], *d;
+
+	u.text = "";
+	u.to = to;
+	assert_non_null(p);
+	d = xdivert_packet_data(p);
+	memset(d, 0, len);
+	memcpy(d, small, lab_build(&u, small));
+	d[2] = len >> 8;
+	d[3] = len;
+	d[5] = number;
+	d[24] = (len - 20) >> 8;
+	d[25] = len - 20;
+	assert_int_equal(xdivert_packet_finish(p), 0);
+	return p;
+}
+
+static uint32_t through_stack;
+
+static void inject_numbered(struct xdivert_injection *h, int to, uint32_t len,
+			    uint8_t number, struct tally *t)
+{
+	struct xdivert_packet *p = numbered(h, to, len, number);
+
+	xdivert_packet_set_flags(p, through_stack);
+	assert_int_equal(xdivert_inject_forward_async(h, number, 0, AF_INET, 0,
+						      lab.w0, p, completed, t),
+			 0);
+}
+
+/* A softirq hands what is too long for a live frame to the stack in the midst
+ * of another batch.
+ */
+static void test_C27_handed_over_during_a_batch(void **state)
+{
+	struct xdivert_injection *h = create(AF_UNSPEC, BOTH);
+	struct tally t = {0};
+	int i;
+
+	(void)state;
+	set_mtu(9000);
+	batch = &h->skel->bss->xdv_ring;
+	for (i = 0; i < 10; i++) {
+		inject_numbered(h, 2, 5000, i, &t);
+		inject_numbered(h, 2, 500, i, &t);
+	}
+	wait_called(h, &t, 20);
+	assert_int_equal(t.ok, 20);
+	batch = NULL;
+	assert_int_equal(xdivert_injection_destroy(h, -1), 0);
+	set_mtu(1500);
+	drain_wire(lab.wire_w);
+	check_books();
+}
+
+static int next_number(void)
+{
+	static uint8_t frame[9100];
+	int n;
+
+	while ((n = lab_receive(lab.wire_w, "", frame, 2000)))
+		if (frame[12] == 8 && frame[23] == IPPROTO_UDP)
+			return frame[14 + 5];
+	return -1;
+}
+
+/* Long ones and short ones that have waited for the same neighbour. */
+static void sizes_that_waited(uint32_t flags)
+{
+	struct xdivert_injection *h = create(AF_UNSPEC, BOTH);
+	struct tally t = {0};
+	int i;
+
+	through_stack = flags;
+	set_mtu(9000);
+	drain_wire(lab.wire_w);
+	for (i = 0; i < 40; i++)
+		inject_numbered(h, 99, i % 3 == 1 ? 5000 : 200, i, &t);
+	while (xdivert_dispatch(h, 0))
+		;
+	assert_int_equal(t.called, 0);
+	resolve_silent();
+	wait_called(h, &t, 40);
+	assert_int_equal(t.ok, 40);
+	for (i = 0; i < 40; i++)
+		assert_int_equal(next_number(), i);
+	assert_int_equal(xdivert_injection_destroy(h, -1), 0);
+	forget_silent();
+	set_mtu(1500);
+	through_stack = 0;
+	check_books();
+}
+
+static void test_C26_sizes_that_waited(void **state)
+{
+	(void)state;
+	sizes_that_waited(0);
+	sizes_that_waited(XDIVERT_PACKET_VIA_STACK);
+}
+
+static void then_resolve(void *arg, struct xdivert_packet *p,
+			 const struct xdv_completion *c)
+{
+	completed(arg, p, c);
+	resolve_silent();
+}
+
+/* The answer comes while a packet is sent elsewhere, just before the next. */
+static void test_C26_answer_between_compartments(void **state)
+{
+	struct xdivert_injection *h = create(AF_UNSPEC, BOTH);
+	static const struct udp back = {.family = 4,
+					.from_net = 1,
+					.from = 2,
+					.to_net = 1,
+					.to = 1,
+					.text = "elsewhere"};
+	struct tally t = {0}, other = {0};
+	uint32_t far;
+	int i;
+
+	(void)state;
+	assert_int_equal(xdivert_compartment_find(lab.far, &far), 0);
+	drain_wire(lab.wire_w);
+	inject_numbered(h, 99, 200, 0, &t);
+	inject_numbered(h, 99, 200, 1, &t);
+	while (xdivert_dispatch(h, 0))
+		;
+	assert_int_equal(t.called, 0);
+	assert_int_equal(xdivert_inject_forward_async(
+				 h, 0, 0, AF_INET, far, lab.v1,
+				 lab_packet(h, &back), then_resolve, &other),
+			 0);
+	inject_numbered(h, 99, 200, 2, &t);
+	wait_called(h, &t, 3);
+	assert_int_equal(other.ok, 1);
+	assert_int_equal(t.ok, 3);
+	for (i = 0; i < 3; i++)
+		assert_int_equal(next_number(), i);
+	assert_int_equal(xdivert_injection_destroy(h, -1), 0);
+	forget_silent();
+	check_books();
+}
+
+static int unknown;
+
+static void fate(void *arg, struct xdivert_packet *p,
+		 const struct xdv_completion *c)
+{
+	unknown += c->status == -ETIMEDOUT;
+	assert_true(c->status == -ETIMEDOUT || c->status == -ENOMEM);
+	completed(arg, p, c);
+}
+
+static void receive_some(struct xdivert_injection *h, int n, struct tally *t)
+{
+	static const struct udp here = {.family = 4,
+					.from_net = 1,
+					.from = 2,
+					.to_net = 1,
+					.to = 1,
+					.text = "some"};
+	int i;
+
+	for (i = 0; i < n; i++)
+		assert_int_equal(xdivert_inject_receive_async(
+					 h, 0, 0, AF_INET, 0, lab.v0,
+					 lab_packet(h, &here), fate, t),
+				 0);
+}
+
+static unsigned long received(void)
+{
+	unsigned long n = 0;
+	FILE *f =
+		popen("nstat -asz IpInReceives | awk '/^Ip/ {print $2}'", "r");
+
+	assert_non_null(f);
+	assert_int_equal(fscanf(f, "%lu", &n), 1);
+	pclose(f);
+	return n;
+}
+
+/* Memory for some frames and not for all: those it had may have arrived. */
+static void test_C25_memory_for_some(void **state)
+{
+	struct xdivert_injection *h = create(AF_UNSPEC, BOTH);
+	struct xdivert_stats before, after;
+	struct tally t = {0};
+	unsigned long n;
+
+	(void)state;
+	xdivert_stats_read(lab.x, &before, NULL, 0);
+	n = received();
+	memory = 3;
+	receive_some(h, 8, &t);
+	xdivert_dispatch(h, 0);
+	memory = 0;
+	assert_int_equal(t.called, 8);
+	assert_int_equal(t.failed, 8);
+	assert_int_equal(unknown, 3);
+	assert_int_equal(received(), n + 3);
+	xdivert_stats_read(lab.x, &after, NULL, 0);
+	assert_int_equal(after.failed, before.failed + 8);
+	assert_int_equal(after.completed, before.completed);
+	assert_int_equal(xdivert_injection_destroy(h, -1), 0);
+	check_books();
+}
+
+/* The interface goes in the last moment; no other may have them instead. */
+static void test_C25_interface_goes_at_once(void **state)
+{
+	struct xdivert_injection *h = create(AF_UNSPEC, BOTH);
+	struct tally t = {0};
+	uint32_t ifindex;
+	unsigned long n;
+
+	(void)state;
+	sh("ip link add gone0 type veth peer name gone1;"
+	   "ip link set gone0 up; ip link set gone1 up");
+	ifindex = if_nametoindex("gone0");
+	h->skel->bss->xdv_ring.stack = ifindex;
+	n = received();
+	assert_int_equal(xdivert_inject_receive_async(
+				 h, 0, 0, AF_INET, 0, ifindex,
+				 lab_packet(h, &through), completed, &t),
+			 0);
+	before_run = "ip link del gone0";
+	xdivert_dispatch(h, 0);
+	assert_int_equal(t.called, 1);
+	assert_int_equal(t.failed, 1);
+	assert_int_equal(received(), n);
+	assert_int_equal(xdivert_injection_destroy(h, -1), 0);
+	check_books();
+}
+
+static int open_home(void **state)
+{
+	int rc = lab_open(state);
+
+	home = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+	return home < 0 ? -1 : rc;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_C27_handed_over_during_a_batch),
+		cmocka_unit_test(test_C26_sizes_that_waited),
+		cmocka_unit_test(test_C26_answer_between_compartments),
+		cmocka_unit_test(test_C25_memory_for_some),
+		cmocka_unit_test(test_C25_interface_goes_at_once),
+	};
+
+	return cmocka_run_group_tests_name("moments", tests, open_home,
+					   lab_close);
+}
