@@ -16,15 +16,15 @@ const char *pin_dir;
 static const struct command {
 	const char *name;
 	int (*run)(int argc, char **argv);
-	bool privileged;
+	enum { NOTHING, STATE, PACKETS } needs; /* privileges, for what */
 	const char *usage;
 } commands[] = {
-	{"attach", cmd_attach, true,
+	{"attach", cmd_attach, STATE,
 	 "IFACE [--hook xdp|tc] [--mode native|generic|auto]\n"
 	 "                       [--fail open|closed]"},
-	{"detach", cmd_detach, true, "IFACE | --all"},
+	{"detach", cmd_detach, STATE, "IFACE | --all"},
 	/* Asks for privileges where it needs them. */
-	{"rule", cmd_rule, false,
+	{"rule", cmd_rule, NOTHING,
 	 "add NAME --filter EXPR [--iif IFACE] [--oif IFACE] [--priority N]\n"
 	 "                       [--layer forward|receive|group] [--fragment "
 	 "yes|no|whole]\n"
@@ -37,18 +37,18 @@ static const struct command {
 	 "       xdivert rule test --pcap FILE [--rules FILE] [--iif IFACE] "
 	 "[--oif IFACE]\n"
 	 "                       [--layer forward|receive|group] [--json]"},
-	{"apply", cmd_apply, true, "FILE"},
-	{"flow", cmd_flow, true, "list [--json] | flush | limit N"},
-	{"run", cmd_run, true,
+	{"apply", cmd_apply, STATE, "FILE"},
+	{"flow", cmd_flow, STATE, "list [--json] | flush | limit N"},
+	{"run", cmd_run, PACKETS,
 	 "[--workers N] [--busy-poll | --idle-poll USEC]\n"
 	 "                       [--reassembly-timeout SECONDS] "
 	 "[--reassembly-memory MIB]"},
-	{"inject", cmd_inject, true,
+	{"inject", cmd_inject, PACKETS,
 	 "--oif IFACE (--pcap FILE | --hex BYTES) [--count N] [--via-stack]"},
-	{"completions", cmd_completions, true, "[--follow] [--json]"},
-	{"stats", cmd_stats, true, "[--json]"},
-	{"status", cmd_status, true, "[--json]"},
-	{"version", cmd_version, false, ""},
+	{"completions", cmd_completions, STATE, "[--follow] [--json]"},
+	{"stats", cmd_stats, STATE, "[--json]"},
+	{"status", cmd_status, STATE, "[--json]"},
+	{"version", cmd_version, NOTHING, ""},
 };
 #define COMMANDS (sizeof(commands) / sizeof(*commands))
 
@@ -104,6 +104,13 @@ int need_privileges(const char *what)
 				   what);
 }
 
+static int need_sockets(const char *what)
+{
+	return capng_have_capability(CAPNG_EFFECTIVE, CAP_NET_RAW)
+		       ? 0
+		       : fail(1, "%s needs CAP_NET_RAW, too; try sudo", what);
+}
+
 static int quiet_libbpf(enum libbpf_print_level level, const char *format,
 			va_list args)
 {
@@ -144,7 +151,9 @@ static int run(const struct command *c, int argc, char **argv,
 {
 	char name[64];
 
-	if (c->privileged && need_privileges(c->name))
+	if (c->needs != NOTHING && need_privileges(c->name))
+		return 1;
+	if (c->needs == PACKETS && need_sockets(c->name))
 		return 1;
 	if (compartment && xdivert_compartment_enter(compartment))
 		return fail(1, "%s", xdivert_error());

@@ -120,10 +120,13 @@ const char *target_of(const struct xdv_completion *c, char *name)
 static void print_line(const struct xdv_completion *c, const char *ifname)
 {
 	cJSON *o = cJSON_CreateObject();
-	char *text;
+	char context[24], *text;
 
 	cJSON_AddNumberToObject(o, "id", c->id);
-	cJSON_AddNumberToObject(o, "context", c->context);
+	/* All 64 bits: a number of cJSON's has 53. */
+	snprintf(context, sizeof(context), "%llu",
+		 (unsigned long long)c->context);
+	cJSON_AddRawToObject(o, "context", context);
 	cJSON_AddNumberToObject(o, "ifindex", c->ifindex);
 	cJSON_AddStringToObject(o, "ifname", ifname);
 	cJSON_AddNumberToObject(o, "status", c->status);
@@ -144,13 +147,16 @@ void print_completion(const struct xdv_completion *c, bool json)
 	char name[TARGET_LEN];
 
 	target_of(c, name);
-	if (json)
+	if (json) {
 		print_line(c, name);
-	else
-		printf("%llu\t%s\t%u bytes\t%s\t%s\t%s\t%llu ns\n",
-		       (unsigned long long)c->id, name, c->len,
-		       xdivert_engine_name(c->engine),
-		       xdivert_status_text(c->status),
-		       xdivert_reason_name(c->reason),
-		       (unsigned long long)(c->completed - c->submitted));
+		return;
+	}
+	printf("%llu\t%s\t%u bytes\t%s\t%s\t%s\t%llu ns",
+	       (unsigned long long)c->id, name, c->len,
+	       xdivert_engine_name(c->engine), xdivert_status_text(c->status),
+	       xdivert_reason_name(c->reason),
+	       (unsigned long long)(c->completed - c->submitted));
+	if (c->context)
+		printf("\tcontext %llu", (unsigned long long)c->context);
+	putchar('\n');
 }

@@ -144,6 +144,16 @@ def test_without_privileges(lab, words):
     assert not lab.gateway.pins().exists()
 
 
+@pytest.mark.parametrize("words", [
+    ["run"], ["inject", "--oif", "g0", "--hex", ""]], ids=lambda w: w[0])
+def test_without_sockets(lab, words):
+    """Enough for the rest, but not to receive or send."""
+    lab.gateway.xdivert("attach", "g0")
+    done = lab.gateway.run(["setpriv", "--bounding-set=-net_raw",
+                            XDIVERT, *words], check=False)
+    failure(done, words[0], "CAP_NET_RAW", "sudo")
+
+
 def test_another_xdp_program_in_the_way(lab):
     """One that is not behind a dispatcher."""
     lab.gateway.run("ip link add e0 type veth peer name e1")

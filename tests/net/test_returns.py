@@ -113,6 +113,21 @@ def test_C18_second_gateway(lab, states):
         second.run("sysctl -qw net.ipv4.ip_forward=0")
 
 
+def test_C05_context_in_the_record(lab, states):
+    """All 64 bits of it, in either form."""
+    context = 2 ** 64 - 59
+    lab.gateway.xdivert("attach", "g0")
+    lab.gateway.rule("all", "udp port 5000")
+    with Program(lab.gateway, states, str(context)) as program:
+        Path(lab).send(udp("with-its-context"))
+        lines(program, 1)
+        lab.gateway.settled()
+        record, = lab.gateway.completions()
+        assert record["context"] == context
+        text = lab.gateway.xdivert("completions").stdout
+        assert text.rstrip().endswith(f"context {context}")
+
+
 def test_C18_repetitions_are_not_returns(lab):
     """The same bytes from the same sender are edited each time, whatever the
     edit makes of their TTL.
