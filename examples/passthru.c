@@ -33,6 +33,7 @@ static void classify(void *arg, struct xdivert_packet *packet,
 	*verdict = XDIVERT_DROP;
 	if (!clone)
 		return;
+	/* An edit of the clone goes here; xdivert_packet_finish() after it. */
 	if (xdivert_inject_forward_async(handle, 0, 0, family, 0, m->oif, clone,
 					 completed, packet))
 		xdivert_packet_free(clone);

@@ -12,8 +12,7 @@
  * Errors that initiating an injection can return; the completion is then not
  * called and the packet is still the caller's:
  *
- *   -ENOTCONN      not ready: nothing is attached here, or the compartment is
- *                  gone or was never there
+ *   -ENOTCONN      not ready: the compartment is gone or was never there
  *   -ESHUTDOWN     the handle is closing
  *   -ENOBUFS       XDIVERT_PENDING_MAX injections are pending; dispatch first
  *   -EINVAL        flags that are not zero, or a packet that is not one sound
@@ -441,11 +440,14 @@ XDIVERT_API int xdivert_packet_finish(struct xdivert_packet *p);
 
 /*
  * Called exactly once for each injection that was initiated, from
- * xdivert_dispatch() or xdivert_injection_destroy(), on their thread, never
- * before the initiating call has returned. The packet is the callback's: it
- * must free it or inject it again. Initiating injections in it is allowed,
- * dispatching and destroying the handle are not (-EDEADLK), nor is moving the
- * thread to another network namespace.
+ * xdivert_dispatch() or xdivert_injection_destroy(), on their thread: never
+ * from within the initiating call, so never before that has returned to a
+ * thread that dispatches itself. If another one does, what that call does last
+ * is to let it begin: who must have done something first takes a lock before
+ * the call, and in the callback. The packet is the callback's: it must free it
+ * or inject it again. Initiating injections in it is allowed, dispatching and
+ * destroying the handle are not (-EDEADLK), nor is moving the thread to another
+ * network namespace; it may be in that of the injection's compartment.
  */
 typedef void (*xdivert_completion_fn)(void *arg, struct xdivert_packet *packet,
 				      const struct xdv_completion *completion);

@@ -89,7 +89,8 @@ struct xdivert_injection {
 	int elsewhere; /* the one that it came from, -1: ours */
 
 	/* tell.c */
-	int tell4, tell6; /* sockets, -1: not yet */
+	int tell4, tell6;   /* sockets, -1: not yet */
+	uint32_t narrowest; /* MTU that we have met, or take for granted */
 	struct icmp_limit tell_limit;
 
 	/* parts.c */

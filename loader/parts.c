@@ -134,14 +134,13 @@ static void finish(struct xdivert_injection *h, struct xdivert_packet *p,
 	c.mtu = mtu;
 	if (!c.engine)
 		c.engine = XDV_ENGINE_LIVE;
-	ring_count(h, r,
-		   &(struct xdv_count){
-			   .injected = r->flags & XDV_DESC_COUNTED
-					    ? 0
-					    : p->weight,
-			   .completed = status ? 0 : p->weight,
-			   .failed = status ? p->weight : 0,
-		   });
+	ring_count(
+		h, r,
+		&(struct xdv_count){
+			.injected = r->flags & XDV_DESC_COUNTED ? 0 : p->weight,
+			.completed = status ? 0 : p->weight,
+			.failed = status ? p->weight : 0,
+		});
 	ring_record(h, &c);
 	if (status == -EMSGSIZE && mtu && wants_answer(p))
 		tell_too_big(h, p, mtu);

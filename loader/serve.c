@@ -27,8 +27,6 @@
 #define BUSY_TRIES    200
 #define BUSY_WAIT_MAX 200     /* ms, from then on */
 #define LOOK_INTERVAL 1000000 /* ns between them when spinning */
-/* Shorter packets are never too big, and no fragments in need of an answer. */
-#define QUOTE_FROM    576
 #define LOOK_AGAIN    64 /* rounds between two looks at attachments under load */
 
 static int watch(struct xdivert_injection *h, int fd)
@@ -232,9 +230,10 @@ static bool trim(struct xdivert_packet *p)
 }
 
 /* A later edit must not show in what is said to the sender. */
-static void keep_quote(struct xdivert_packet *p)
+static void keep_quote(const struct xdivert_injection *h,
+		       struct xdivert_packet *p)
 {
-	if (p->len <= QUOTE_FROM)
+	if (p->len <= h->narrowest)
 		return;
 	p->quote_len = ICMP_QUOTE;
 	memcpy(p->quote, p->data, ICMP_QUOTE);
@@ -252,7 +251,7 @@ static void look_up(struct xdivert_injection *h, struct xdivert_packet *p)
 	    state == XDIVERT_PREVIOUSLY_INJECTED_BY_SELF)
 		__atomic_fetch_add(&h->x->shared->returned, 1,
 				   __ATOMIC_RELAXED);
-	keep_quote(p);
+	keep_quote(h, p);
 	if (!p->fragment && !p->summed &&
 	    !xdivert_parse(p->data, p->len, &headers))
 		csum_complete(p->data, p->len, &headers);

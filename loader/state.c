@@ -240,69 +240,6 @@ static void *map_shared(int fd, size_t size)
 	return p == MAP_FAILED ? NULL : p;
 }
 
-static int create_if_missing(struct xdivert *s)
-{
-	char path[320];
-	int err;
-
-	err = state_lock(s);
-	if (err)
-		return err;
-	state_path(s, "xdv_rules", path, sizeof(path));
-	if (access(path, F_OK))
-		err = create(s);
-	state_unlock(s);
-	return err;
-}
-
-static int map_maps(struct xdivert *s)
-{
-	struct stat st;
-
-	/* A folder of this name that is made later is not this state. */
-	if (stat(s->dir, &st))
-		return -errno;
-	s->folder = st.st_ino;
-	s->shared = map_shared(s->control, sizeof(*s->shared));
-	s->occupancy = map_shared(s->queues, XDV_ROWS * sizeof(*s->occupancy));
-	s->history = map_shared(s->recent, XDV_RECENT * sizeof(*s->history));
-	return s->shared && s->occupancy && s->history ? 0 : -ENOMEM;
-}
-
-static void close_maps(struct xdivert *s)
-{
-	size_t i;
-
-	if (s->shared)
-		munmap(s->shared, sizeof(*s->shared));
-	if (s->occupancy)
-		munmap(s->occupancy, XDV_ROWS * sizeof(*s->occupancy));
-	if (s->history)
-		munmap(s->history, XDV_RECENT * sizeof(*s->history));
-	s->history = NULL;
-	s->shared = NULL;
-	s->occupancy = NULL;
-	s->folder = 0;
-	for (i = 0; i < MAPS; i++)
-		close_fd(map_fd(s, i));
-	state_unlock(s);
-}
-
-void xdivert_close(struct xdivert *s)
-{
-	if (!s)
-		return;
-	close_maps(s);
-	close_fd(&s->netns);
-	pthread_mutex_destroy(&s->mutex);
-	free(s);
-}
-
-const char *xdivert_pins(const struct xdivert *x)
-{
-	return x->dir;
-}
-
 static void remove_tree(const char *path)
 {
 	struct dirent *entry;
@@ -356,6 +293,72 @@ static void state_remove(struct xdivert *s)
 {
 	remove_tree(s->dir);
 	remove_root(s);
+}
+
+static int create_if_missing(struct xdivert *s)
+{
+	char path[320];
+	int err;
+
+	err = state_lock(s);
+	if (err)
+		return err;
+	state_path(s, "xdv_rules", path, sizeof(path));
+	if (access(path, F_OK)) {
+		err = create(s);
+		if (err)
+			state_remove(s);
+	}
+	state_unlock(s);
+	return err;
+}
+
+static int map_maps(struct xdivert *s)
+{
+	struct stat st;
+
+	/* A folder of this name that is made later is not this state. */
+	if (stat(s->dir, &st))
+		return -errno;
+	s->folder = st.st_ino;
+	s->shared = map_shared(s->control, sizeof(*s->shared));
+	s->occupancy = map_shared(s->queues, XDV_ROWS * sizeof(*s->occupancy));
+	s->history = map_shared(s->recent, XDV_RECENT * sizeof(*s->history));
+	return s->shared && s->occupancy && s->history ? 0 : -ENOMEM;
+}
+
+static void close_maps(struct xdivert *s)
+{
+	size_t i;
+
+	if (s->shared)
+		munmap(s->shared, sizeof(*s->shared));
+	if (s->occupancy)
+		munmap(s->occupancy, XDV_ROWS * sizeof(*s->occupancy));
+	if (s->history)
+		munmap(s->history, XDV_RECENT * sizeof(*s->history));
+	s->history = NULL;
+	s->shared = NULL;
+	s->occupancy = NULL;
+	s->folder = 0;
+	for (i = 0; i < MAPS; i++)
+		close_fd(map_fd(s, i));
+	state_unlock(s);
+}
+
+void xdivert_close(struct xdivert *s)
+{
+	if (!s)
+		return;
+	close_maps(s);
+	close_fd(&s->netns);
+	pthread_mutex_destroy(&s->mutex);
+	free(s);
+}
+
+const char *xdivert_pins(const struct xdivert *x)
+{
+	return x->dir;
 }
 
 void state_remove_idle(struct xdivert *s)

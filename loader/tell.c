@@ -12,6 +12,7 @@
 
 #define PRECEDENCE_CONTROL 0xc0 /* RFC 1812 4.3.2.5 */
 #define MIN_MTU6	   1280
+#define NARROW		   576 /* RFC 791: what every host takes */
 
 /* These sockets only send. */
 static int open4(void)
@@ -57,6 +58,7 @@ static void send6(struct xdivert_injection *h, const uint8_t *quote,
 
 void tell_open(struct xdivert_injection *h)
 {
+	h->narrowest = NARROW;
 	h->tell4 = open4();
 	h->tell6 = open6();
 }
@@ -64,19 +66,25 @@ void tell_open(struct xdivert_injection *h)
 void tell_too_big(struct xdivert_injection *h, const struct xdivert_packet *p,
 		  uint32_t mtu)
 {
+	/* The first that was too big although it was short is quoted as it is
+	 * now.
+	 */
+	const uint8_t *quote = p->quote_len ? p->quote : p->data;
+	uint32_t size = p->quote_len ? p->quote_len : p->len, len;
 	uint8_t message[ICMP_MAX];
-	uint32_t len;
 
-	if (!icmp_may_answer(p->quote, p->quote_len) ||
+	if (mtu < h->narrowest)
+		h->narrowest = mtu;
+	if (!icmp_may_answer(quote, size) ||
 	    !icmp_allowed(&h->tell_limit, now()))
 		return;
-	if (p->quote[0] >> 4 == 6 && mtu < MIN_MTU6)
+	if (quote[0] >> 4 == 6 && mtu < MIN_MTU6)
 		mtu = MIN_MTU6;
-	len = icmp_too_big(p->quote, p->quote_len, mtu, message);
-	if (p->quote[0] >> 4 == 4)
-		send4(h, p->quote, message, len);
+	len = icmp_too_big(quote, size, mtu, message);
+	if (quote[0] >> 4 == 4)
+		send4(h, quote, message, len);
 	else
-		send6(h, p->quote, message, len, p->meta.iif);
+		send6(h, quote, message, len, p->meta.iif);
 }
 
 void tell_close(struct xdivert_injection *h)

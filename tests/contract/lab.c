@@ -135,7 +135,11 @@ int lab_close(void **state)
 	close(lab.wire_v);
 	close(lab.wire_w);
 	sh("ip netns del %s", lab.far);
-	return access(lab.pins, F_OK) ? 0 : -1;
+	if (access(lab.pins, F_OK))
+		return 0;
+	/* cmocka does not count a group's teardown among the failures. */
+	print_error("%s is left\n", lab.pins);
+	exit(1);
 }
 
 static void address(uint8_t *to, int family, int net, int host)

@@ -94,6 +94,13 @@ void check_books(void)
 	assert_int_equal(s.in_flight, 0);
 }
 
+int close_books(void **state)
+{
+	(void)state;
+	check_books();
+	return 0;
+}
+
 void receive_one(struct xdivert_injection *h, struct xdivert_packet **p)
 {
 	struct pollfd fd = {.fd = xdivert_fd(h), .events = POLLIN};

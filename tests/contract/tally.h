@@ -41,6 +41,9 @@ void drain_wire(int wire);
 
 /* The counters of everything that has happened so far close. */
 void check_books(void);
+/* They do so after every test. */
+int close_books(void **state);
+#define contract_test(f) cmocka_unit_test_teardown(f, close_books)
 
 /* A handle that serves one rule; what arrives for it; its end. */
 struct xdivert_injection *serve(const char *filter, uint32_t layer);

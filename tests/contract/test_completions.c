@@ -75,6 +75,69 @@ static void test_C12_exactly_once_with_status(void **state)
 	check_books();
 }
 
+struct order {
+	struct xdivert_injection *h;
+	pthread_mutex_t lock;
+	bool returned[2000]; /* by context */
+	unsigned int called;
+	pthread_t thread; /* of the last */
+};
+
+static void after_its_call(void *arg, struct xdivert_packet *p,
+			   const struct xdv_completion *c)
+{
+	struct order *o = arg;
+
+	pthread_mutex_lock(&o->lock);
+	assert_true(o->returned[c->context]);
+	pthread_mutex_unlock(&o->lock);
+	o->called++;
+	o->thread = pthread_self();
+	xdivert_packet_free(p);
+}
+
+static void *inject_ordered(void *arg)
+{
+	struct order *o = arg;
+	int i;
+
+	for (i = 0; i < 2000;) {
+		struct xdivert_packet *p = lab_packet(o->h, &plain);
+		int rc;
+
+		pthread_mutex_lock(&o->lock);
+		rc = xdivert_inject_forward_async(o->h, i, 0, AF_INET, 0,
+						  lab.w0, p, after_its_call, o);
+		if (!rc)
+			o->returned[i++] = true;
+		pthread_mutex_unlock(&o->lock);
+		if (rc)
+			xdivert_packet_free(p);
+	}
+	return NULL;
+}
+
+/* Two threads: one initiates, the other dispatches and is called. Who holds a
+ * lock across the call is through with it before its completion is.
+ */
+static void test_C12_initiated_by_another_thread(void **state)
+{
+	struct order o = {.h = create(AF_UNSPEC, BOTH),
+			  .lock = PTHREAD_MUTEX_INITIALIZER};
+	pthread_t thread;
+
+	(void)state;
+	pthread_create(&thread, NULL, inject_ordered, &o);
+	while (o.called < 2000)
+		assert_true(xdivert_dispatch(o.h, 2 * XDIVERT_BOUND_MS) > 0);
+	pthread_join(thread, NULL);
+	assert_true(pthread_equal(o.thread, pthread_self()));
+	assert_int_equal(xdivert_dispatch(o.h, 0), 0);
+	assert_int_equal(o.called, 2000);
+	assert_int_equal(xdivert_injection_destroy(o.h, -1), 0);
+	drain_wire(lab.wire_w);
+}
+
 static void test_C24_reasons(void **state)
 {
 	static const struct udp silent = {.family = 4,
@@ -185,10 +248,20 @@ static void test_C12_half_a_record_is_none(void **state)
 	check_books();
 }
 
+enum { TOTAL = 1000000, BATCH = 500 };
+static uint8_t told[TOTAL]; /* completions, by context */
+
+static void tell(void *arg, struct xdivert_packet *p,
+		 const struct xdv_completion *c)
+{
+	assert_true(c->context < TOTAL);
+	told[c->context]++;
+	completed(arg, p, c);
+}
+
 /* A million with whatever happens to the target: one completion each. */
 static void test_C27_a_million(void **state)
 {
-	enum { TOTAL = 1000000, BATCH = 500 };
 	struct xdivert_injection *h = create(AF_UNSPEC, BOTH);
 	struct xdivert_stats before, after;
 	struct tally t = {0}, other = {0};
@@ -210,7 +283,8 @@ static void test_C27_a_million(void **state)
 
 		rc = xdivert_inject_forward_async(h, i, 0, AF_INET,
 						  rand_r(&seed) % 512 ? 0 : id,
-						  target, p, completed, &t);
+						  target, p, tell, &t);
+		told[i] = rc != 0;
 		if (rc)
 			xdivert_packet_free(p);
 		else
@@ -247,6 +321,8 @@ static void test_C27_a_million(void **state)
 	lab_neighbours();
 	drain_wire(lab.wire_w);
 	assert_int_equal(t.called, ok);
+	for (i = 0; i < TOTAL; i++)
+		assert_int_equal(told[i], 1);
 	assert_int_equal(other.called, other.again);
 	assert_true(t.ok > TOTAL / 4 && t.failed > TOTAL / 20);
 	xdivert_stats_read(lab.x, &after, NULL, 0);
@@ -258,11 +334,12 @@ static void test_C27_a_million(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_C05_context),
-		cmocka_unit_test(test_C12_exactly_once_with_status),
-		cmocka_unit_test(test_C12_half_a_record_is_none),
-		cmocka_unit_test(test_C24_reasons),
-		cmocka_unit_test(test_C27_a_million),
+		contract_test(test_C05_context),
+		contract_test(test_C12_exactly_once_with_status),
+		contract_test(test_C12_half_a_record_is_none),
+		contract_test(test_C12_initiated_by_another_thread),
+		contract_test(test_C24_reasons),
+		contract_test(test_C27_a_million),
 	};
 
 	return cmocka_run_group_tests_name("completions", tests, lab_open,

@@ -253,10 +253,10 @@ static void test_C08_a_thread_that_may_not_move(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_C08_a_number_that_is_used_again),
-		cmocka_unit_test(test_C08_held_for_one_that_has_gone),
-		cmocka_unit_test(test_C08_a_thread_that_is_elsewhere),
-		cmocka_unit_test(test_C08_a_thread_that_may_not_move),
+		contract_test(test_C08_a_number_that_is_used_again),
+		contract_test(test_C08_held_for_one_that_has_gone),
+		contract_test(test_C08_a_thread_that_is_elsewhere),
+		contract_test(test_C08_a_thread_that_may_not_move),
 	};
 
 	return cmocka_run_group_tests_name("elsewhere", tests, lab_open,

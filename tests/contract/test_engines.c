@@ -205,11 +205,11 @@ static void test_without_the_port(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_C12_engines_by_batch_size),
-		cmocka_unit_test(test_C26_order_across_engines),
-		cmocka_unit_test(test_C27_exactly_once_across_engines),
-		cmocka_unit_test(test_C08_live_frames_elsewhere),
-		cmocka_unit_test(test_without_the_port),
+		contract_test(test_C12_engines_by_batch_size),
+		contract_test(test_C26_order_across_engines),
+		contract_test(test_C27_exactly_once_across_engines),
+		contract_test(test_C08_live_frames_elsewhere),
+		contract_test(test_without_the_port),
 	};
 
 	return cmocka_run_group_tests_name("engines", tests, lab_open,

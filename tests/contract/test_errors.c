@@ -65,10 +65,15 @@ static void test_C15_dropped_by_tc(void **state)
 	sh("tc qdisc del dev w0 clsact");
 	close(opts.prog_fd);
 	/* Kernels before 6.2 do not say who it was. */
-	assert_true(t.last.status == -EPERM || t.last.status == -EIO);
-	if (t.last.status == -EPERM)
+	if (!strcmp(xdivert_reason_name(t.last.reason), "NOT_SPECIFIED")) {
+		assert_int_equal(t.last.status, -EIO);
+	} else {
+		assert_string_equal(xdivert_reason_name(t.last.reason),
+				    "TC_EGRESS");
+		assert_int_equal(t.last.status, -EPERM);
 		assert_string_equal(xdivert_status_text(t.last.status),
 				    "dropped by TC");
+	}
 	assert_int_equal(xdivert_injection_destroy(h, -1), 0);
 	check_books();
 }
@@ -197,29 +202,63 @@ static void test_C15_rules(void **state)
 	assert_int_equal(xdivert_rule_flush(lab.x), 0);
 }
 
-static void *create_unprivileged(void *arg)
+struct unprivileged {
+	int create, open, enter, find;
+};
+
+static void *try_unprivileged(void *arg)
 {
 	struct __user_cap_header_struct header = {
 		.version = _LINUX_CAPABILITY_VERSION_3};
 	struct __user_cap_data_struct none[2] = {{0}};
+	struct xdivert_open_opts opts = {
+		.sz = sizeof(opts),
+		.pin_dir = "/sys/fs/bpf/xdivert-unprivileged",
+		.create = true};
+	struct unprivileged *rc = arg;
 	struct xdivert_injection *h;
-	int *rc = arg;
+	uint32_t compartment, ifindex;
+	char name[48];
+	struct xdivert *x;
 
+	snprintf(name, sizeof(name), "v1@%s", lab.far);
 	/* This thread's only. */
-	if (!syscall(SYS_capset, &header, none))
-		*rc = xdivert_injection_create(&h, lab.x, AF_UNSPEC, BOTH);
+	if (syscall(SYS_capset, &header, none))
+		return NULL;
+	rc->create = xdivert_injection_create(&h, lab.x, AF_UNSPEC, BOTH);
+	rc->open = xdivert_open(&x, &opts);
+	rc->enter = xdivert_compartment_enter(lab.far);
+	rc->find = xdivert_interface_find(name, &compartment, &ifindex);
 	return NULL;
 }
 
 static void test_C15_without_privileges(void **state)
 {
+	struct unprivileged rc = {0};
 	pthread_t thread;
-	int rc = 0;
 
 	(void)state;
-	pthread_create(&thread, NULL, create_unprivileged, &rc);
+	pthread_create(&thread, NULL, try_unprivileged, &rc);
 	pthread_join(thread, NULL);
-	assert_int_equal(rc, -EPERM);
+	assert_int_equal(rc.create, -EPERM);
+	assert_int_equal(rc.open, -EPERM);
+	assert_int_not_equal(access("/sys/fs/bpf/xdivert-unprivileged", F_OK),
+			     0);
+	assert_int_equal(rc.enter, -EPERM);
+	assert_int_equal(rc.find, -EPERM);
+}
+
+/* Whoever does not serve has no fragments to put together. */
+static void test_C15_reassembly_without_serving(void **state)
+{
+	struct xdivert_reassembly_opts opts = {.sz = sizeof(opts)};
+	struct xdivert_injection *h = create(AF_UNSPEC, BOTH);
+
+	(void)state;
+	assert_int_equal(xdivert_reassembly(h, &opts), -ENOTCONN);
+	assert_int_equal(xdivert_serve(h), 0);
+	assert_int_equal(xdivert_reassembly(h, &opts), 0);
+	assert_int_equal(xdivert_injection_destroy(h, -1), 0);
 }
 
 static void test_C15_state_of_another_version(void **state)
@@ -240,15 +279,16 @@ static void test_C15_state_of_another_version(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_C15_dropped_by_tc),
-		cmocka_unit_test(test_C15_dropped_in_the_stack),
-		cmocka_unit_test(test_C15_no_way_into_the_stack),
-		cmocka_unit_test(test_C15_dispatch_is_interrupted),
-		cmocka_unit_test(test_C15_many_callouts),
-		cmocka_unit_test(test_C15_attaching),
-		cmocka_unit_test(test_C15_rules),
-		cmocka_unit_test(test_C15_without_privileges),
-		cmocka_unit_test(test_C15_state_of_another_version),
+		contract_test(test_C15_dropped_by_tc),
+		contract_test(test_C15_dropped_in_the_stack),
+		contract_test(test_C15_no_way_into_the_stack),
+		contract_test(test_C15_dispatch_is_interrupted),
+		contract_test(test_C15_many_callouts),
+		contract_test(test_C15_attaching),
+		contract_test(test_C15_rules),
+		contract_test(test_C15_without_privileges),
+		contract_test(test_C15_reassembly_without_serving),
+		contract_test(test_C15_state_of_another_version),
 	};
 
 	return cmocka_run_group_tests_name("errors", tests, lab_open,

@@ -147,8 +147,8 @@ static void test_C19_group_that_is_dropped(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_C19_group_of_fragments),
-		cmocka_unit_test(test_C19_group_that_is_dropped),
+		contract_test(test_C19_group_of_fragments),
+		contract_test(test_C19_group_that_is_dropped),
 	};
 
 	return cmocka_run_group_tests_name("groups", tests, lab_open,

@@ -132,6 +132,14 @@ static void test_C02_not_ready(void **state)
 	(void)state;
 	assert_int_equal(xdivert_open(&x, &opts), -ENOTCONN);
 	assert_non_null(strstr(xdivert_error(), "not ready"));
+	assert_int_equal(xdivert_compartment_enter("nosuch"), -ENOTCONN);
+	/* No bpffs. */
+	opts.pin_dir = "/tmp/xdivert-nothing";
+	assert_int_equal(xdivert_open(&x, &opts), -ENOTCONN);
+	opts.create = true;
+	assert_int_equal(xdivert_open(&x, &opts), -EPERM);
+	assert_non_null(strstr(xdivert_error(), "bpf"));
+	assert_int_not_equal(access(opts.pin_dir, F_OK), 0);
 	assert_int_equal(xdivert_inject_forward_async(h, 0, 0, AF_INET, 12345,
 						      lab.w0, p, completed, &t),
 			 -ENOTCONN);
@@ -234,13 +242,13 @@ static void test_C23_context_of_the_completion(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_C01_handles),
-		cmocka_unit_test(test_C01_processes),
-		cmocka_unit_test(test_C01_only_whole_handles_serve),
-		cmocka_unit_test(test_C02_not_ready),
-		cmocka_unit_test(test_C03_destroy_waits),
-		cmocka_unit_test(test_C04_closing),
-		cmocka_unit_test(test_C23_context_of_the_completion),
+		contract_test(test_C01_handles),
+		contract_test(test_C01_processes),
+		contract_test(test_C01_only_whole_handles_serve),
+		contract_test(test_C02_not_ready),
+		contract_test(test_C03_destroy_waits),
+		contract_test(test_C04_closing),
+		contract_test(test_C23_context_of_the_completion),
 	};
 
 	return cmocka_run_group_tests_name("handles", tests, lab_open,

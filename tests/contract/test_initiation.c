@@ -196,13 +196,13 @@ static void test_C15_malformed_packets(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_C11_initiated_not_sent),
-		cmocka_unit_test(test_C13_argument),
-		cmocka_unit_test(test_C06_flags_are_reserved),
-		cmocka_unit_test(test_C07_families),
-		cmocka_unit_test(test_C14_the_packet_stays_the_callers),
-		cmocka_unit_test(test_C15_too_many_pending),
-		cmocka_unit_test(test_C15_malformed_packets),
+		contract_test(test_C11_initiated_not_sent),
+		contract_test(test_C13_argument),
+		contract_test(test_C06_flags_are_reserved),
+		contract_test(test_C07_families),
+		contract_test(test_C14_the_packet_stays_the_callers),
+		contract_test(test_C15_too_many_pending),
+		contract_test(test_C15_malformed_packets),
 	};
 
 	return cmocka_run_group_tests_name("initiation", tests, lab_open,

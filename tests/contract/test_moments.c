@@ -334,11 +334,11 @@ static int open_home(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_C27_handed_over_during_a_batch),
-		cmocka_unit_test(test_C26_sizes_that_waited),
-		cmocka_unit_test(test_C26_answer_between_compartments),
-		cmocka_unit_test(test_C25_memory_for_some),
-		cmocka_unit_test(test_C25_interface_goes_at_once),
+		contract_test(test_C27_handed_over_during_a_batch),
+		contract_test(test_C26_sizes_that_waited),
+		contract_test(test_C26_answer_between_compartments),
+		contract_test(test_C25_memory_for_some),
+		contract_test(test_C25_interface_goes_at_once),
 	};
 
 	return cmocka_run_group_tests_name("moments", tests, open_home,

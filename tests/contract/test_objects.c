@@ -208,12 +208,12 @@ static void test_statistics_beside_dispatch(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_C02_old_object),
-		cmocka_unit_test(test_C02_state_outlives_hooks),
-		cmocka_unit_test(test_options_of_other_versions),
-		cmocka_unit_test(test_rules_that_are_none),
-		cmocka_unit_test(test_rows_of_statistics),
-		cmocka_unit_test(test_statistics_beside_dispatch),
+		contract_test(test_C02_old_object),
+		contract_test(test_C02_state_outlives_hooks),
+		contract_test(test_options_of_other_versions),
+		contract_test(test_rules_that_are_none),
+		contract_test(test_rows_of_statistics),
+		contract_test(test_statistics_beside_dispatch),
 	};
 
 	return cmocka_run_group_tests_name("objects", tests, lab_open,

@@ -191,8 +191,8 @@ static void test_C12_dropped_unseen(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_C12_dropped_amid_others),
-		cmocka_unit_test(test_C12_dropped_unseen),
+		contract_test(test_C12_dropped_amid_others),
+		contract_test(test_C12_dropped_unseen),
 	};
 
 	return cmocka_run_group_tests_name("others", tests, lab_open,

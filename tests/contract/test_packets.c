@@ -39,6 +39,34 @@ static void test_C10_clone_and_fresh(void **state)
 	xdivert_injection_destroy(h, -1);
 }
 
+/* push and put take what there is, and not a byte more. */
+static void test_C10_room(void **state)
+{
+	struct xdivert_injection *h = create(AF_UNSPEC, BOTH);
+	struct xdivert_packet *p = lab_packet(h, &plain);
+	uint32_t len = xdivert_packet_len(p), head, tail;
+
+	(void)state;
+	head = xdivert_packet_headroom(p);
+	tail = xdivert_packet_tailroom(p);
+	assert_true(head >= 40 && tail >= 1000);
+	assert_int_equal(xdivert_packet_push(p, head + 1), -ENOSPC);
+	assert_int_equal(xdivert_packet_put(p, tail + 1), -ENOSPC);
+	assert_int_equal(xdivert_packet_len(p), len);
+	assert_int_equal(xdivert_packet_push(p, 40), 0);
+	assert_int_equal(xdivert_packet_put(p, 1000), 0);
+	assert_int_equal(xdivert_packet_len(p), len + 1040);
+	assert_int_equal(xdivert_packet_headroom(p), head - 40);
+	/* The longest packet there is bounds them both. */
+	assert_int_equal(xdivert_packet_tailroom(p), tail - 1040);
+	memset(xdivert_packet_data(p), 1, 40);
+	memset(xdivert_packet_data(p) + 40 + len, 1, 1000);
+	assert_int_equal(xdivert_packet_pull(p, 40), 0);
+	assert_int_equal(xdivert_packet_headroom(p), head);
+	xdivert_packet_free(p);
+	assert_int_equal(xdivert_injection_destroy(h, -1), 0);
+}
+
 struct later {
 	struct xdivert_injection *h;
 	struct xdivert_packet *p[3];
@@ -278,13 +306,14 @@ static void test_C28_ttl(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_C10_clone_and_fresh),
-		cmocka_unit_test(test_C16_held_and_injected_by_another_thread),
-		cmocka_unit_test(test_C16_holding_is_bounded),
-		cmocka_unit_test(test_C19_lone_fragment),
-		cmocka_unit_test(test_C20_clones_are_independent),
-		cmocka_unit_test(test_C20_double_free),
-		cmocka_unit_test(test_C28_ttl),
+		contract_test(test_C10_clone_and_fresh),
+		contract_test(test_C10_room),
+		contract_test(test_C16_held_and_injected_by_another_thread),
+		contract_test(test_C16_holding_is_bounded),
+		contract_test(test_C19_lone_fragment),
+		contract_test(test_C20_clones_are_independent),
+		contract_test(test_C20_double_free),
+		contract_test(test_C28_ttl),
 	};
 
 	return cmocka_run_group_tests_name("packets", tests, lab_open,

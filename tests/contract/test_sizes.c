@@ -200,6 +200,57 @@ static void test_C29_mtu_of_the_route(void **state)
 	assert_int_equal(xdivert_injection_destroy(h, -1), 0);
 }
 
+static void seal(uint8_t *ip)
+{
+	uint16_t sum;
+
+	memset(ip + 10, 0, 2);
+	sum = xdivert_checksum(ip, 20, 0);
+	memcpy(ip + 10, &sum, 2);
+}
+
+/* Its sender is told, unless the packet says otherwise. */
+static void told_or_not(struct xdivert_injection *h, uint32_t flag)
+{
+	struct udp u = through;
+	struct xdivert_packet *p;
+	struct tally t = {0};
+	uint8_t data[2000], frame[2100];
+	uint32_t len;
+	int n, icmp = 0;
+
+	u.text = "a packet that is somewhat longer than the route's MTU of "
+		 "one hundred bytes, and that may not be cut";
+	len = lab_build(&u, data);
+	data[6] = DF;
+	seal(data);
+	drain_wire(lab.wire_v);
+	lab_send(data, len);
+	receive_one(h, &p);
+	xdivert_packet_set_flags(p, xdivert_packet_flags(p) | flag);
+	assert_int_equal(xdivert_inject_forward_async(h, 0, 0, AF_INET, 0,
+						      lab.w0, p, completed, &t),
+			 0);
+	wait_called(h, &t, 1);
+	assert_int_equal(t.last.status, -EMSGSIZE);
+	while ((n = lab_receive(lab.wire_v, "", frame, icmp ? 0 : 200)))
+		icmp += frame[12] == 8 && !frame[13] &&
+			frame[23] == IPPROTO_ICMP && frame[34] == 3;
+	assert_int_equal(icmp, flag ? 0 : 1);
+}
+
+static void test_C29_no_icmp(void **state)
+{
+	struct xdivert_injection *h = serve("udp", XDV_LAYER_FORWARD);
+
+	(void)state;
+	sh("ip route replace 10.2.0.2/32 dev w0 mtu lock 100");
+	told_or_not(h, 0);
+	told_or_not(h, XDIVERT_PACKET_NO_ICMP);
+	sh("ip route del 10.2.0.2/32 dev w0");
+	end_serving(h);
+}
+
 /* ... even below what an interface may have. */
 static void test_C29_mtu_of_a_narrow_route(void **state)
 {
@@ -408,15 +459,16 @@ static void test_C25_big_packet_into_the_stack(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_C29_fragmented),
-		cmocka_unit_test(test_C29_too_big),
-		cmocka_unit_test(test_C29_mtu_of_the_route),
-		cmocka_unit_test(test_C29_mtu_of_a_narrow_route),
-		cmocka_unit_test(test_C29_parts_that_fail),
-		cmocka_unit_test(test_C29_other_compartment),
-		cmocka_unit_test(test_C29_no_frames),
-		cmocka_unit_test(test_C20_big_packets),
-		cmocka_unit_test(test_C25_big_packet_into_the_stack),
+		contract_test(test_C29_fragmented),
+		contract_test(test_C29_too_big),
+		contract_test(test_C29_mtu_of_the_route),
+		contract_test(test_C29_mtu_of_a_narrow_route),
+		contract_test(test_C29_no_icmp),
+		contract_test(test_C29_parts_that_fail),
+		contract_test(test_C29_other_compartment),
+		contract_test(test_C29_no_frames),
+		contract_test(test_C20_big_packets),
+		contract_test(test_C25_big_packet_into_the_stack),
 	};
 
 	return cmocka_run_group_tests_name("sizes", tests, lab_open, lab_close);

@@ -470,15 +470,15 @@ static void test_C27_when_the_engine_changes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_C12_via_stack),
-		cmocka_unit_test(test_C16_completion_later),
-		cmocka_unit_test(test_C27_bound),
-		cmocka_unit_test(test_C03_destroy_cancels),
-		cmocka_unit_test(test_C03_destroy_waits),
-		cmocka_unit_test(test_C08_neighbour_elsewhere),
-		cmocka_unit_test(test_C08_compartment_goes),
-		cmocka_unit_test(test_C26_order_without_neighbours),
-		cmocka_unit_test(test_C27_when_the_engine_changes),
+		contract_test(test_C12_via_stack),
+		contract_test(test_C16_completion_later),
+		contract_test(test_C27_bound),
+		contract_test(test_C03_destroy_cancels),
+		contract_test(test_C03_destroy_waits),
+		contract_test(test_C08_neighbour_elsewhere),
+		contract_test(test_C08_compartment_goes),
+		contract_test(test_C26_order_without_neighbours),
+		contract_test(test_C27_when_the_engine_changes),
 	};
 
 	return cmocka_run_group_tests_name("stack", tests, lab_open, lab_close);

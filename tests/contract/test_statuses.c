@@ -232,16 +232,16 @@ static void test_C27_fate_unknown(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_C15_taken),
-		cmocka_unit_test(test_C15_no_such_interface),
-		cmocka_unit_test(test_C15_interface_down),
-		cmocka_unit_test(test_C15_routes),
-		cmocka_unit_test(test_C15_each_of_a_run),
-		cmocka_unit_test(test_C09_next_hop_of_each_run),
-		cmocka_unit_test(test_C15_peer_down),
-		cmocka_unit_test(test_C15_queue_full),
-		cmocka_unit_test(test_C15_spoilt_after_initiation),
-		cmocka_unit_test(test_C27_fate_unknown),
+		contract_test(test_C15_taken),
+		contract_test(test_C15_no_such_interface),
+		contract_test(test_C15_interface_down),
+		contract_test(test_C15_routes),
+		contract_test(test_C15_each_of_a_run),
+		contract_test(test_C09_next_hop_of_each_run),
+		contract_test(test_C15_peer_down),
+		contract_test(test_C15_queue_full),
+		contract_test(test_C15_spoilt_after_initiation),
+		contract_test(test_C27_fate_unknown),
 	};
 
 	int failed;

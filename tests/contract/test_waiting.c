@@ -99,9 +99,9 @@ static void test_timeout(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_interrupt),
-		cmocka_unit_test(test_pulling),
-		cmocka_unit_test(test_timeout),
+		contract_test(test_interrupt),
+		contract_test(test_pulling),
+		contract_test(test_timeout),
 	};
 
 	return cmocka_run_group_tests_name("waiting", tests, lab_open,

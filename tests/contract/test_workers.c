@@ -369,10 +369,10 @@ static void test_threads_serve_at_once(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_threads_inject_at_once),
-		cmocka_unit_test(test_threads_on_one_cpu),
-		cmocka_unit_test(test_shares),
-		cmocka_unit_test(test_threads_serve_at_once),
+		contract_test(test_threads_inject_at_once),
+		contract_test(test_threads_on_one_cpu),
+		contract_test(test_shares),
+		contract_test(test_threads_serve_at_once),
 	};
 
 	return cmocka_run_group_tests_name("workers", tests, lab_open,
