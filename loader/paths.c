@@ -301,8 +301,10 @@ static bool do_jump(struct walk *w, struct state *s, unsigned int code, __u32 k)
 	bool equal;
 
 	if (BPF_OP(code) == BPF_JA) {
+		/* Not around a loop: what it tests is not at one place. */
+		w->failed |= k > INT32_MAX;
 		s->pc += 1 + k;
-		return true;
+		return !w->failed;
 	}
 	if (s->a.kind == CONSTANT && BPF_SRC(code) == BPF_K) {
 		s->pc = compare(BPF_OP(code), s->a.value, k) ? yes : no;

@@ -32,6 +32,9 @@
 #define FETCHED	   (-8)
 #define SAVED	   (-16)
 #define MEM(k)	   FILTER_MEM(k)
+#define TIMES(l)   (FILTER_MEM(BPF_MEMWORDS - 1) - 8 * ((l) + 1))
+#define LOOPS	   16 /* of an expression */
+#define TIMES_MAX  32 /* around each: headers that protochain steps over */
 
 #define HEAD	  ((int)offsetof(struct xdv_scratch, head))
 #define TAG	  4  /* bytes of a VLAN tag */
@@ -55,7 +58,9 @@ struct translation {
 	bool *live;
 	struct jump *jump;
 	size_t jumps;
-	int at; /* classic instruction under translation */
+	int at;		 /* classic instruction under translation */
+	int loop[LOOPS]; /* where they begin */
+	int loops;
 };
 
 void insns_add(struct insns *is, struct bpf_insn insn)
@@ -326,6 +331,50 @@ static int translate_alu(struct translation *t, unsigned int code, __u32 k)
 	return 0;
 }
 
+/* What the verifier knows of a register is forgotten, the register is as it
+ * was.
+ */
+static void add_forget(struct translation *t, int reg)
+{
+	add(t, INSN_TO_BE(reg, 32));
+	add(t, INSN_TO_BE(reg, 32));
+}
+
+/* Backwards goes the loop that protochain makes. The verifier wants to see that
+ * it ends; all ways around shall look the same to it, or each would be another
+ * one the next time around.
+ */
+static void add_count(struct translation *t, int loop)
+{
+	add(t, INSN_LDX_MEM(BPF_DW, T1, BPF_REG_10, TIMES(loop)));
+	add(t, INSN_ALU64_IMM(BPF_ADD, T1, 1));
+	add(t, INSN_STX_MEM(BPF_DW, BPF_REG_10, T1, TIMES(loop)));
+	add_jump(t, INSN_JMP_IMM(BPF_JGT, T1, TIMES_MAX, 0), TO_FALSE);
+	add_forget(t, A);
+	add_forget(t, X);
+}
+
+static int find_loop(const struct translation *t, int begin)
+{
+	int i;
+
+	for (i = 0; i < t->loops && t->loop[i] != begin; i++)
+		;
+	return i;
+}
+
+static int translate_ja(struct translation *t, int k)
+{
+	int to = t->at + 1 + k;
+
+	if (to < 0 || to >= (int)t->in->bf_len)
+		return -EINVAL;
+	if (k < 0)
+		add_count(t, find_loop(t, to));
+	add_jump(t, INSN_JA(0), to);
+	return 0;
+}
+
 static int translate_jmp(struct translation *t, const struct bpf_program *p)
 {
 	unsigned int code = p->bf_insns[t->at].code, op = BPF_OP(code);
@@ -333,13 +382,8 @@ static int translate_jmp(struct translation *t, const struct bpf_program *p)
 	int yes = t->at + 1 + p->bf_insns[t->at].jt;
 	int no = t->at + 1 + p->bf_insns[t->at].jf;
 
-	if (op == BPF_JA) {
-		/* Backwards: the loop that protochain makes. */
-		if (k >= p->bf_len)
-			return -ENOTSUP;
-		add_jump(t, INSN_JA(0), t->at + 1 + (int)k);
-		return 0;
-	}
+	if (op == BPF_JA)
+		return translate_ja(t, (int)k);
 	if (BPF_SRC(code) == BPF_X)
 		add_jump(t, INSN_JMP32_REG(op, A, X, 0), yes);
 	else
@@ -386,34 +430,75 @@ static int translate_one(struct translation *t)
 	return 0;
 }
 
-/* Which instructions can be reached; false if the end can be. */
-static bool find_live(struct translation *t)
+/* Where a jump leads, out of bounds: to the end. */
+static void mark(struct translation *t, long at)
+{
+	t->live[at < 0 || at > t->in->bf_len ? t->in->bf_len : at] = true;
+}
+
+/* What can be reached in a straight line from what can. */
+static void mark_once(struct translation *t)
 {
 	const struct bpf_program *p = t->in;
 	unsigned int i, code;
 
-	t->live[0] = true;
 	for (i = 0; i < p->bf_len; i++) {
 		const struct pcap_bpf_insn *insn = &p->bf_insns[i];
-		unsigned int left = p->bf_len - i - 1;
 
 		code = insn->code;
 		if (!t->live[i] || BPF_CLASS(code) == BPF_RET)
 			continue;
 		if (BPF_CLASS(code) != BPF_JMP) {
-			t->live[i + 1] = true;
+			mark(t, i + 1);
 		} else if (BPF_OP(code) == BPF_JA) {
-			/* Backwards is refused later. */
-			if (insn->k <= left)
-				t->live[i + 1 + insn->k] = true;
+			mark(t, (long)i + 1 + (int)insn->k);
 		} else {
-			t->live[i + 1 + (insn->jt < left ? insn->jt : left)] =
-				true;
-			t->live[i + 1 + (insn->jf < left ? insn->jf : left)] =
-				true;
+			mark(t, i + 1 + insn->jt);
+			mark(t, i + 1 + insn->jf);
 		}
 	}
-	return !t->live[p->bf_len];
+}
+
+static unsigned int count_live(const struct translation *t)
+{
+	unsigned int i, n = 0;
+
+	for (i = 0; i <= t->in->bf_len; i++)
+		n += t->live[i];
+	return n;
+}
+
+/* Which instructions can be reached, loops included; false if the end can be.
+ */
+static bool find_live(struct translation *t)
+{
+	unsigned int before;
+
+	t->live[0] = true;
+	do {
+		before = count_live(t);
+		mark_once(t);
+	} while (count_live(t) != before);
+	return !t->live[t->in->bf_len];
+}
+
+static int find_loops(struct translation *t)
+{
+	const struct bpf_program *p = t->in;
+	int i, begin;
+
+	for (i = 0; i < (int)p->bf_len; i++) {
+		if (p->bf_insns[i].code != (BPF_JMP | BPF_JA) ||
+		    (int)p->bf_insns[i].k >= 0)
+			continue;
+		begin = i + 1 + (int)p->bf_insns[i].k;
+		if (find_loop(t, begin) < t->loops)
+			continue;
+		if (t->loops == LOOPS)
+			return -ENOTSUP;
+		t->loop[t->loops++] = begin;
+	}
+	return 0;
 }
 
 /* Does any instruction jump to that outcome? */
@@ -454,6 +539,8 @@ static void add_start(struct translation *t)
 		    BPF_CLASS(code) == BPF_ST || BPF_CLASS(code) == BPF_STX)
 			used |= 1u << (t->in->bf_insns[i].k % BPF_MEMWORDS);
 	}
+	for (i = 0; i < (unsigned int)t->loops; i++)
+		add(t, INSN_ST_MEM(BPF_DW, BPF_REG_10, TIMES(i), 0));
 	for (i = 0; i < BPF_MEMWORDS; i++)
 		if (used & 1u << i)
 			add(t, INSN_ST_MEM(BPF_W, BPF_REG_10, MEM(i), 0));
@@ -462,7 +549,8 @@ static void add_start(struct translation *t)
 /* True falls through to r0 = 1, false jumps to r0 = 0. */
 static int finish(struct translation *t)
 {
-	size_t yes = t->out->count, no, to, i;
+	long yes = t->out->count, no, to;
+	size_t i;
 
 	add(t, INSN_MOV32_IMM(A, 1));
 	add(t, INSN_JA(1));
@@ -476,10 +564,11 @@ static int finish(struct translation *t)
 		to = t->jump[i].target == TO_TRUE ? yes
 		     : t->jump[i].target == TO_FALSE
 			     ? no
-			     : t->start[t->jump[i].target];
-		if (to - t->jump[i].at - 1 > INT16_MAX)
+			     : (long)t->start[t->jump[i].target];
+		to -= (long)t->jump[i].at + 1;
+		if (to > INT16_MAX || to < INT16_MIN)
 			return -E2BIG;
-		t->out->insn[t->jump[i].at].off = to - t->jump[i].at - 1;
+		t->out->insn[t->jump[i].at].off = to;
 	}
 	return 0;
 }
@@ -494,7 +583,7 @@ int filter_translate(const struct bpf_program *classic, enum filter_view view,
 	t.live = calloc(classic->bf_len + 1, sizeof(*t.live));
 	t.jump = calloc(classic->bf_len + 2, 3 * sizeof(*t.jump));
 	if (t.start && t.live && t.jump) {
-		rc = find_live(&t) ? 0 : -EINVAL;
+		rc = find_live(&t) ? find_loops(&t) : -EINVAL;
 		add_start(&t);
 		for (; t.at < (int)classic->bf_len && !rc; t.at++) {
 			t.start[t.at] = is->count;

@@ -64,17 +64,22 @@ static void put_ipv4(struct packet_data *p, unsigned int *seed,
 static void put_ipv6(struct packet_data *p, unsigned int *seed,
 		     uint8_t protocol)
 {
+	static const uint8_t extensions[] = {0, 43, 44, 51, 60};
 	uint8_t ip[40] = {0x60, 0, 0, 0, 0, 64, 0, 64, 0xfd};
-	uint8_t fragment[8] = {protocol, 0, 0, 0};
+	uint8_t header[24] = {0}, *next = &p->data[p->len + 6];
+	uint32_t len;
 
-	ip[6] = protocol;
 	ip[24] = rand_r(seed) % 4 ? 0xfd : 0xff;
 	ip[39] = 1;
-	if (rand_r(seed) % 4 == 0)
-		ip[6] = 44;
 	put(p, ip, 40);
-	if (ip[6] == 44)
-		put(p, fragment, 8);
+	while (rand_r(seed) % 3 == 0 && p->len + 24 < PACKET_MAX) {
+		*next = extensions[rand_r(seed) % ARRAY_SIZE(extensions)];
+		header[1] = *next == 44 ? 0 : rand_r(seed) % 3;
+		len = *next == 51 ? (header[1] + 2) * 4 : (header[1] + 1) * 8;
+		next = &p->data[p->len];
+		put(p, header, len);
+	}
+	*next = protocol;
 }
 
 static void put_transport(struct packet_data *p, unsigned int *seed,
