@@ -28,14 +28,15 @@ Mode = collections.namedtuple(
 MODES = {
     "full": Mode(7, 150, 500, (64, 512, 1514),
                  {1000: 3000, 10000: 1500, 100000: 1500}, 3, 2, 5,
-                 ("rules", "unmatched", "flows", "completions",
+                 ("rules", "in_turn", "unmatched", "flows", "completions",
                   "workers"), 3, 90, 3),
     "quick": Mode(3, 100, 250, (64, 1514),
                   {1000: 500, 10000: 300, 100000: 300}, 3, 1, 2,
-                  ("rules", "unmatched", "flows", "completions"), 2, 5, 1),
+                  ("rules", "in_turn", "unmatched", "flows", "completions"),
+                  2, 5, 1),
     "smoke": Mode(1, 20, 60, (64, 512, 1514),
                   {1000: 60, 10000: 40, 100000: 40}, 1, .04, 1,
-                  ("unmatched", "completions"), 1, .5, .2),
+                  ("rules", "in_turn", "unmatched", "completions"), 1, .5, .2),
 }
 
 

@@ -123,6 +123,8 @@ def add_ratios(results):
     for rules in (16, 128, 512):
         results.ratio(f"rules_{rules}", "scale.rules.1",
                       f"scale.rules.{rules}")
+        results.ratio(f"in_turn_{rules}", "scale.in_turn.1",
+                      f"scale.in_turn.{rules}")
     results.ratio("src_set", "scale.rules.1", "scale.src_set.100000")
     results.ratio("workers_2", "scale.workers.2", "scale.workers.1")
     results.ratio("completions", "scale.completions.on",

@@ -23,6 +23,14 @@ def five_tuples(count):
                      "10.0.2.2 and src port 1024 and dst port 9000", edit)]
 
 
+def ranges(count):
+    """The same of rules that no table finds: each is run."""
+    edit = ("--do", "set ip.dscp 46")
+    rules = [(f"r{i}", f"udp dst portrange {10000 + 2 * i}-{10001 + 2 * i}",
+              edit) for i in range(count - 1)]
+    return [*rules, ("last", "udp dst portrange 9000-9001", edit)]
+
+
 class Rules(Xdivert):
     """Many rules at once."""
 
@@ -65,6 +73,12 @@ def rules():
     yield f"src_set.{ADDRESSES}", SourceSet("src_set"), {}
 
 
+def in_turn():
+    for count in RULES:
+        yield f"in_turn.{count}", Rules(f"in_turn_{count}",
+                                        rules=ranges(count)), {}
+
+
 def unmatched():
     """Nothing of it is for us: the kernel forwards."""
     nothing = [("none", "udp and dst port 1", ("--do", "drop"))]
@@ -94,8 +108,8 @@ def workers():
         yield f"workers.{count}", Workers(count), {"cpus": 2, "queues": 2}
 
 
-PARTS = {"rules": rules, "unmatched": unmatched, "flows": flows,
-         "completions": completions, "workers": workers}
+PARTS = {"rules": rules, "in_turn": in_turn, "unmatched": unmatched,
+         "flows": flows, "completions": completions, "workers": workers}
 
 
 def run(bench, number, path, system, flows=1, cpus=1, queues=1):

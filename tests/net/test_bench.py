@@ -132,6 +132,10 @@ def test_a_run_writes_its_keys(smoke):
         row = found["throughput"]["64"]
         assert found["ratio"][name] == pytest.approx(
             row["xdivert_xdp"] / row[name])
+    for kind in ("rules", "in_turn"):
+        assert set(found["scale"][kind]) == {"1", "16", "128", "512"}
+        assert found["ratio"][f"{kind}_512"] > 0
+    assert found["scale"]["src_set"]["100000"] > 0
     # What may be missing is missing for a reason.
     assert not {f"throughput.{name}" for name in (
         "xdivert_xdp", "nfqueue", "afxdp_tx")} & set(skipped)

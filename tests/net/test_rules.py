@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Rules as text, what they count, and what happens while they change."""
+import contextlib
 import json
 import os
+import re
 import signal
 import struct
 import subprocess
@@ -355,6 +357,62 @@ def test_rules_change_under_traffic(lab, path, pads):
     assert stats["dropped"] == 0 and stats["failed"] == 0
     assert stats["unserved"] == 0
     assert stats["completed"] == stats["diverted"] >= len(got)
+
+
+@contextlib.contextmanager
+def watched(host, ifname, expression):
+    """How many packets tcpdump saw there, as a list of one."""
+    seen = []
+    dump = host.start(["tcpdump", "-nni", ifname, "-w", "/dev/null",
+                       expression], text=True, stderr=subprocess.PIPE)
+    assert "listening" in dump.stderr.readline()
+    yield seen
+    dump.send_signal(signal.SIGINT)
+    text = dump.communicate(timeout=20)[1]
+    seen.append(int(re.search(r"(\d+) packets? received by filter", text)[1]))
+
+
+GENERATOR = XDIVERT.parent / "bench" / "gen"
+
+
+@pytest.mark.parametrize("hook,pads", [("xdp", 0), ("xdp", 500), ("tc", 0)])
+def test_rules_change_under_full_load(lab, hook, pads):
+    """As many as the wire takes, far more than the daemon does: each is matched
+    by the one rule set or the other. What is not is not of the load: neighbours
+    and groups.
+    """
+    gateway = lab.gateway
+    texts = [padding(pads, seed) +
+             f"all{seed} --filter 'udp port 9000' --do 'set ip.dscp {seed}'\n"
+             for seed in (1, 2)]
+    swaps = 0
+    # Without XDP on it, it takes the generator's frames only so.
+    gateway.run("ethtool -K g0 gro on")
+    gateway.xdivert("attach", "g0", "--hook", hook, "--fail", "closed")
+    apply_text(lab, texts[0])
+    gateway.serving()
+    with watched(lab.server, "s0", "udp port 9000 and ip[1] != 4 and "
+                 "ip[1] != 8") as unedited:
+        load = lab.client.start([GENERATOR, "--dev", "c0", "--mac",
+                                 gateway.mac("g0"), "--seconds", "60"],
+                                stdout=subprocess.PIPE, text=True)
+        end = time.monotonic() + 3
+        try:
+            while swaps < 4 or time.monotonic() < end:
+                apply_text(lab, texts[(swaps + 1) % 2])
+                swaps += 1
+        finally:
+            load.terminate()
+            load.communicate(timeout=20)
+        stats = gateway.settled()
+    gateway.run("ethtool -K g0 gro off")
+    print(f"{swaps} swaps, {stats['matched']} packets, "
+          f"{stats['completed']} forwarded")
+    assert stats["matched"] > 300000
+    assert stats["unmatched"] < 20
+    assert stats["dropped"] == stats["failed"] == 0
+    assert stats["completed"] == stats["diverted"] > 10000
+    assert unedited == [0]
 
 
 def write_set(path, *prefixes):
