@@ -6,8 +6,10 @@
 #include <netinet/in.h>
 #include <string.h>
 
+#include "bytes.h"
 #include "checksum.h"
 #include "packet.h"
+#include "tunnel.h"
 
 /* Sums are of 16-bit words in memory order, so byte order does not matter. */
 uint32_t csum_add(uint32_t sum, const void *data, uint32_t len)
@@ -188,14 +190,13 @@ static void complete_sctp(uint8_t *ip, uint32_t len,
 	memcpy(ip + at + 8, &crc, 4);
 }
 
-void csum_complete(uint8_t *ip, uint32_t len, const struct xdivert_headers *h)
+static void complete_one(uint8_t *ip, uint32_t len,
+			 const struct xdivert_headers *h)
 {
 	uint32_t left = len - h->transport;
 	uint16_t check;
 	uint8_t *at;
 
-	if (is_fragment(ip, h))
-		return;
 	if (h->protocol == IPPROTO_SCTP)
 		complete_sctp(ip, len, h);
 	if (!h->transport ||
@@ -206,6 +207,38 @@ void csum_complete(uint8_t *ip, uint32_t len, const struct xdivert_headers *h)
 	/* The sum of the pseudo-header alone: a device was to add the rest. */
 	if (check && check == csum_pseudo(ip, h, left))
 		csum_transport(ip, len, h);
+}
+
+/* Padding of a short frame may follow it. */
+static int inner_length(const uint8_t *ip, uint32_t left, uint32_t *len)
+{
+	if (left < 20)
+		return -EINVAL;
+	if (ip[0] >> 4 == 4)
+		*len = be16(ip + 2);
+	else
+		*len = 40 + be16(ip + 4);
+	return *len > left ? -EINVAL : 0;
+}
+
+/* A tunnel's own checksum is as it will be when what it carries is complete. */
+static void complete_inner(uint8_t *ip, uint32_t len)
+{
+	uint32_t at = tunnel_inner(ip, len);
+	struct xdivert_headers h;
+
+	if (!at || inner_length(ip + at, len - at, &len) ||
+	    xdivert_parse(ip + at, len, &h) || is_fragment(ip + at, &h))
+		return;
+	complete_one(ip + at, len, &h);
+}
+
+void csum_complete(uint8_t *ip, uint32_t len, const struct xdivert_headers *h)
+{
+	if (is_fragment(ip, h))
+		return;
+	complete_one(ip, len, h);
+	complete_inner(ip, len);
 }
 
 uint16_t xdivert_checksum(const void *data, uint32_t len, uint32_t sum)

@@ -22,7 +22,8 @@ void csum_edit(uint8_t *ip, const struct xdivert_headers *h, const uint8_t *at,
 	       const uint8_t *to, uint32_t len);
 /*
  * A sender on a veth leaves checksums to "hardware" (CHECKSUM_PARTIAL): the
- * field then holds the bare pseudo header sum. Complete such a checksum.
+ * field then holds the bare pseudo header sum. Complete such a checksum, of the
+ * packet or of one that it carries as a tunnel.
  */
 void csum_complete(uint8_t *ip, uint32_t len, const struct xdivert_headers *h);
 

@@ -4,7 +4,7 @@ FUZZ_SECONDS ?= 3
 # What `make check` finds it finds again; 0: another one each time.
 FUZZ_SEED ?= 1
 FUZZERS := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
-FUZZ_SRC := $(addprefix loader/,fragment.c reassemble.c siphash.c icmp.c parse.c checksum.c)
+FUZZ_SRC := $(addprefix loader/,fragment.c reassemble.c siphash.c icmp.c parse.c checksum.c tunnel.c)
 FUZZ_FLAGS := -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined
 
 # What is not instrumented comes out of an archive, where it is needed at all.

@@ -62,6 +62,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
 	parse(data, size);
 	if (!xdivert_parse(data, size, &h) && h.transport)
 		csum_transport(data, size, &h);
+	if (!xdivert_parse(data, size, &h))
+		csum_complete(data, size, &h);
 	free(data);
 	return 0;
 }

@@ -240,6 +240,51 @@ def test_unfinished_checksums(lab, hook, edit):
     into.close()
 
 
+@pytest.mark.parametrize("words", [
+    "vxlan id 8 dstport 4789", "vxlan id 8 dstport 4789 udpcsum",
+    "geneve id 8", "gre", "ipip"])
+@pytest.mark.parametrize("hook", HOOKS)
+def test_unfinished_checksums_in_a_tunnel(lab, hook, words):
+    """The container's own tunnel leaves those of what it carries so, too."""
+    kind, *words = words.split()
+    local = "local 10.0.1.2 " if kind != "geneve" else ""
+    if lab.client.run(f"ip link add tc0 type {kind} {' '.join(words)} {local}"
+                      "remote 10.0.2.2", check=False).returncode:
+        pytest.skip(f"this kernel has no {kind} devices")
+    lab.client.run("ip addr add 10.0.8.2/24 dev tc0")
+    lab.client.run("ip link set tc0 up")
+    if kind in ("vxlan", "geneve"):
+        lab.client.run("ip neigh replace 10.0.8.9 lladdr 02:00:00:00:00:09 "
+                       "dev tc0 nud permanent")
+    try:
+        lab.gateway.xdivert("attach", "g0", "--hook", hook)
+        lab.gateway.rule("all", "ip src 10.0.1.2", "--do", "set ip.dscp 5")
+        lab.gateway.daemon()
+        wire = lab.wire(lab.server, "s0")
+
+        def inner(number):
+            """The next one for 10.0.8.9 of that protocol, from IP on."""
+            pattern = bytes([10, 0, 8, 2, 10, 0, 8, 9])
+            frame = wire.receive(lambda f: pattern in f and
+                                 f[f.index(pattern) - 3] == number)
+            return Ether(bytes(12) + b"\x08\0" +
+                         frame[frame.index(pattern) - 12:])
+        with lab.client.inside():
+            tcp = socket.socket()
+            udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        tcp.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            tcp.connect(("10.0.8.9", 9))
+        assert sum_is_right(bytes(inner(6)))
+        for size in (1, 64, 1000):
+            udp.sendto(b"gopher" + b"." * size, ("10.0.8.9", 9))
+            assert sum_is_right(bytes(inner(17))), size
+        tcp.close()
+        udp.close()
+    finally:
+        lab.client.run("ip link del tc0")
+
+
 # ---- devices without link headers ----
 
 TUNSETIFF, IFF_TUN, IFF_NO_PI, IFF_VNET_HDR = 0x400454ca, 1, 0x1000, 0x4000

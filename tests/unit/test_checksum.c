@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdlib.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "checksum.h"
@@ -262,6 +263,75 @@ static void test_complete_udp_zero(void **state)
 	assert_int_equal(ip[27], 0xff);
 }
 
+static uint32_t put(uint8_t *to, uint32_t at, const void *from, uint32_t len)
+{
+	memcpy(to + at, from, len);
+	return at + len;
+}
+
+/* Each tunnel around a packet whose checksum is not finished, and not around
+ * one of which no more is known than where it might be.
+ */
+static void test_complete_in_tunnels(void **state)
+{
+	static const uint8_t vxlan[] = "\0\1\x12\xb5\0\0\0\0\x8\0\0\0\0\0\x8\0";
+	static const uint8_t geneve[] =
+		"\0\1\x17\xc1\0\0\0\0\1\0\x65\x58\0\0\x8\0opts";
+	static const uint8_t frame[] = "DDDDDDSSSSSS\x8\0";
+	static const uint8_t tagged[] = "DDDDDDSSSSSS\x81\0\0\5\x8\0";
+	static const struct {
+		int protocol;
+		const uint8_t *head;
+		uint32_t head_len;
+		const uint8_t *eth;
+		uint32_t eth_len;
+		bool known;
+	} tunnels[] = {
+		{IPPROTO_IPIP, NULL, 0, NULL, 0, true},
+		{IPPROTO_GRE, (void *)"\0\0\x8\0", 4, NULL, 0, true},
+		{IPPROTO_GRE, (void *)"\x20\0\x65\x58keyk", 8, frame, 14, true},
+		{IPPROTO_GRE, (void *)"\0\1\x8\0", 4, NULL, 0, false},
+		{IPPROTO_UDP, vxlan, 16, frame, 14, true},
+		{IPPROTO_UDP, vxlan, 16, tagged, 18, true},
+		{IPPROTO_UDP, geneve, 20, frame, 14, true},
+		{IPPROTO_UDP, (void *)"\0\1\0\2\0\0\0\0\x8\0\0\0\0\0\x8\0", 16,
+		 frame, 14, false},
+	};
+	uint8_t inner[60], ip[200];
+	struct xdivert_headers h, hi;
+	uint32_t at, len;
+	uint16_t pseudo;
+	unsigned int seed = 4;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < ARRAY_SIZE(tunnels); i++) {
+		random_packet(&seed, inner, sizeof(inner), IPPROTO_TCP, &hi);
+		pseudo = csum_pseudo(inner, &hi, sizeof(inner) - hi.transport);
+		memcpy(inner + 36, &pseudo, 2);
+		memset(ip, 0, 20);
+		ip[0] = 0x45;
+		ip[8] = 64;
+		ip[9] = tunnels[i].protocol;
+		len = 20;
+		if (tunnels[i].head_len)
+			len = put(ip, len, tunnels[i].head,
+				  tunnels[i].head_len);
+		if (tunnels[i].eth_len)
+			len = put(ip, len, tunnels[i].eth, tunnels[i].eth_len);
+		at = len;
+		len = put(ip, len, inner, sizeof(inner));
+		ip[3] = len;
+		assert_int_equal(xdivert_parse(ip, len, &h), 0);
+		csum_complete(ip, len, &h);
+		if (tunnels[i].known)
+			assert_int_equal(
+				sum_of_all(ip + at, sizeof(inner), &hi), 0);
+		else
+			assert_memory_equal(ip + at, inner, sizeof(inner));
+	}
+}
+
 static void test_complete_sctp(void **state)
 {
 	/* Built by scapy, which fills in the CRC32c. */
@@ -297,6 +367,7 @@ int main(void)
 		cmocka_unit_test(test_complete),
 		cmocka_unit_test(test_fragments_are_complete),
 		cmocka_unit_test(test_complete_udp_zero),
+		cmocka_unit_test(test_complete_in_tunnels),
 		cmocka_unit_test(test_complete_sctp),
 		cmocka_unit_test(test_finish),
 		cmocka_unit_test(test_finish_first_fragment),

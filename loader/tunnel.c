@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include <netinet/in.h>
+#include <stdbool.h>
+
+#include "bytes.h"
+#include "tunnel.h"
+
+#define ETH_SIZE      14
+#define TYPE_IP	      0x0800
+#define TYPE_IPV6     0x86dd
+#define TYPE_VLAN     0x8100
+#define TYPE_ETHERNET 0x6558 /* RFC 1701: a frame, bridged */
+
+#define PORT_VXLAN	 4789 /* RFC 7348 */
+#define PORT_VXLAN_LINUX 8472 /* what Linux takes if nobody says another */
+#define PORT_GENEVE	 6081 /* RFC 8926 */
+
+/* What is left of the packet to look at. */
+struct rest {
+	const uint8_t *data;
+	uint32_t at, len;
+};
+
+static bool has(const struct rest *r, uint32_t n)
+{
+	return r->at + n <= r->len;
+}
+
+static uint32_t in_ethernet(struct rest *r)
+{
+	uint32_t type;
+
+	if (!has(r, ETH_SIZE))
+		return 0;
+	type = be16(r->data + r->at + 12);
+	r->at += ETH_SIZE;
+	if (type == TYPE_VLAN && has(r, 4)) {
+		type = be16(r->data + r->at + 2);
+		r->at += 4;
+	}
+	return type == TYPE_IP || type == TYPE_IPV6 ? r->at : 0;
+}
+
+static uint32_t of_type(struct rest *r, uint32_t type)
+{
+	if (type == TYPE_ETHERNET)
+		return in_ethernet(r);
+	return type == TYPE_IP || type == TYPE_IPV6 ? r->at : 0;
+}
+
+/* RFC 2784 and 2890: a checksum, a key and a number may follow. */
+static uint32_t in_gre(struct rest *r)
+{
+	uint32_t flags, type;
+
+	if (!has(r, 4))
+		return 0;
+	flags = be16(r->data + r->at);
+	type = be16(r->data + r->at + 2);
+	if (flags & 0x4fff)
+		return 0; /* source routes, or another version */
+	r->at += 4 + 4 * (!!(flags & 0x8000) + !!(flags & 0x2000) +
+			  !!(flags & 0x1000));
+	return of_type(r, type);
+}
+
+static uint32_t in_udp(struct rest *r)
+{
+	uint32_t port, type, options;
+
+	if (!has(r, 16))
+		return 0;
+	port = be16(r->data + r->at + 2);
+	r->at += 8;
+	if (port == PORT_VXLAN || port == PORT_VXLAN_LINUX) {
+		r->at += 8;
+		return in_ethernet(r);
+	}
+	if (port != PORT_GENEVE)
+		return 0;
+	options = (r->data[r->at] & 0x3f) * 4;
+	type = be16(r->data + r->at + 2);
+	r->at += 8 + options;
+	return of_type(r, type);
+}
+
+/* The protocol behind the IP header and IPv6's extensions. */
+static uint32_t skip_header(struct rest *r)
+{
+	uint32_t next;
+
+	if (r->data[0] >> 4 == 4) {
+		r->at = (r->data[0] & 0xf) * 4;
+		return r->data[9];
+	}
+	r->at = 40;
+	next = r->data[6];
+	while ((next == IPPROTO_HOPOPTS || next == IPPROTO_ROUTING ||
+		next == IPPROTO_DSTOPTS) &&
+	       has(r, 8)) {
+		next = r->data[r->at];
+		r->at += (r->data[r->at + 1] + 1) * 8;
+	}
+	return next;
+}
+
+static uint32_t find(struct rest *r)
+{
+	switch (skip_header(r)) {
+	case IPPROTO_IPIP:
+	case IPPROTO_IPV6:
+		return r->at;
+	case IPPROTO_GRE:
+		return in_gre(r);
+	case IPPROTO_UDP:
+		return in_udp(r);
+	}
+	return 0;
+}
+
+uint32_t tunnel_inner(const uint8_t *ip, uint32_t len)
+{
+	struct rest r = {.data = ip, .len = len};
+	uint32_t at = find(&r);
+
+	return at < len ? at : 0;
+}
