@@ -45,6 +45,10 @@ int read_rules(const char *path, unsigned int flags, struct xdv_rule **rules);
 int parse_number(const char *text, long min, long max, long *value);
 /* --json alone, or nothing; 0 or an exit code. */
 int parse_json(int argc, char **argv, bool *json);
+/* For poll: readable once SIGINT or SIGTERM asks the command to end, which
+ * then no longer ends it by itself; a second one does. -1: the first does.
+ */
+int end_fd(void);
 struct cJSON;
 /* Print and free it. */
 void print_json(struct cJSON *o);

@@ -2,9 +2,12 @@
 /* What several commands print, and how they open the state. */
 #include <errno.h>
 #include <net/if.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include <cjson/cJSON.h>
 
@@ -90,6 +93,32 @@ int parse_json(int argc, char **argv, bool *json)
 		return fail(EXIT_USAGE, "%s: '%s' is not an option", argv[0],
 			    argv[1]);
 	return 0;
+}
+
+static int end = -1;
+
+static void tell_end(int signal)
+{
+	const uint64_t one = 1;
+	int saved = errno;
+
+	(void)signal;
+	if (write(end, &one, sizeof(one)) < 0)
+		errno = saved; /* it was told before */
+}
+
+int end_fd(void)
+{
+	/* Neither reads nor what is printed fail for it. */
+	const struct sigaction action = {.sa_handler = tell_end,
+					 .sa_flags = SA_RESTART | SA_RESETHAND};
+
+	end = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (end >= 0) {
+		sigaction(SIGINT, &action, NULL);
+		sigaction(SIGTERM, &action, NULL);
+	}
+	return end;
 }
 
 void print_json(cJSON *o)
