@@ -9,14 +9,16 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "clock.h"
 #include "cmd.h"
 #include "libpcap.h"
 
-#define SECOND	 1000000000ull /* ns */
-#define RATE_MAX 1000000
-#define GRACE_MS 1000 /* to complete, for who wants an end */
+#define SECOND	    1000000000ull /* ns */
+#define RATE_MAX    1000000
+#define PROGRESS_NS (SECOND / 10)
+#define GRACE_MS    1000 /* to complete, for who wants an end */
 
 struct request {
 	const char *oif, *pcap, *hex;
@@ -28,8 +30,9 @@ struct injector {
 	struct xdivert_injection *h;
 	uint32_t flags; /* XDIVERT_PACKET_ */
 	uint32_t compartment, ifindex;
-	uint64_t rate;	/* packets per second, 0: at once */
-	uint64_t start; /* ns: the first was sent */
+	uint64_t rate;	   /* packets per second, 0: at once */
+	uint64_t start;	   /* ns: the first was sent */
+	uint64_t progress; /* ns: to be shown next; 0: never */
 	unsigned long sent, done, failed;
 	int end; /* end_fd() */
 	bool ended;
@@ -59,6 +62,37 @@ static uint32_t ip_length(const uint8_t *data, uint32_t len)
 	return claimed < len ? claimed : len;
 }
 
+/* ---- progress, on a terminal that does not show the records anyway ---- */
+
+static void start_progress(struct injector *in)
+{
+	if (isatty(STDERR_FILENO) && !isatty(STDOUT_FILENO))
+		in->progress = now() + PROGRESS_NS;
+}
+
+/* The cursor stays in front, for whatever else has to be said. */
+static void show_progress(struct injector *in)
+{
+	uint64_t t;
+
+	if (!in->progress)
+		return;
+	t = now();
+	if (t < in->progress)
+		return;
+	in->progress = t + PROGRESS_NS;
+	fprintf(stderr, "\033[Kinjected %lu, failed %lu\r", in->sent,
+		in->failed);
+}
+
+static void end_progress(const struct injector *in)
+{
+	if (in->progress)
+		fputs("\033[K", stderr);
+}
+
+/* ---- waiting ---- */
+
 static struct timespec time_left(const struct injector *in, uint64_t until)
 {
 	int most = xdivert_timeout(in->h);
@@ -78,6 +112,7 @@ static int serve(struct injector *in, uint64_t until)
 			       {.fd = xdivert_fd(in->h), .events = POLLIN}};
 	struct timespec left = time_left(in, until);
 
+	show_progress(in);
 	if (left.tv_sec || left.tv_nsec)
 		fflush(stdout);
 	ppoll(fds, 2, &left, NULL);
@@ -358,6 +393,7 @@ static int inject_all(struct injector *in, const struct request *r)
 	long i;
 
 	in->end = end_fd();
+	start_progress(in);
 	for (i = 0; i < r->count && !rc; i++)
 		rc = r->hex ? send_hex(in, r->hex) : send_pcap(in, r->pcap);
 	drained = drain(in);
@@ -388,6 +424,7 @@ int cmd_inject(int argc, char **argv)
 		rc = inject_all(&in, &request);
 	xdivert_injection_destroy(in.h, in.ended ? GRACE_MS : -1);
 	xdivert_close(x);
+	end_progress(&in);
 	if (in.ended)
 		fail(1, "inject: interrupted: injected %lu, failed %lu",
 		     in.sent, in.failed);

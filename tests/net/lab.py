@@ -16,6 +16,7 @@ import fcntl
 import json
 import os
 import pathlib
+import pty
 import select
 import signal
 import socket
@@ -56,6 +57,15 @@ def read_until(fd, wanted=None, timeout=10):
             break
         text += more
     return text
+
+
+@contextlib.contextmanager
+def terminal():
+    """Both ends of one; who starts a program closes its own file `theirs`."""
+    ours, theirs = pty.openpty()
+    with os.fdopen(theirs, "wb", 0) as file:
+        yield ours, file
+    os.close(ours)
 
 
 @contextlib.contextmanager

@@ -3,16 +3,18 @@
 import fcntl
 import json
 import os
+import re
 import signal
 import socket
 import struct
 import subprocess
+import time
 
 import pytest
 from scapy.layers.l2 import ARP
 from scapy.utils import RawPcapWriter, wrpcap
 
-from lab import XDIVERT, ending, read_until, wait_for
+from lab import XDIVERT, ending, read_until, terminal, wait_for
 from packets import IP, UDP, Ether, IPv6, Path, udp
 
 GATEWAY4 = dict(src="10.0.2.1", dst="10.0.2.2")
@@ -144,6 +146,38 @@ def test_a_signal_ends_the_wait_for_a_neighbour(gateway):
     assert errors == "xdivert: inject: interrupted: injected 1, failed 1\n"
     record, = gateway.completions()
     assert record["reason"] in ("CANCELED", "NEIGH_FAILED")
+
+
+LONG = ["--count", "10", "--rate", "20"]
+
+
+def test_progress_on_a_terminal(gateway):
+    """Some ten times a second, and nothing of it stays."""
+    with terminal() as (screen, theirs):
+        began = time.monotonic()
+        with ending(start_inject(gateway, packet("x"), *LONG,
+                                 stderr=theirs)) as process:
+            theirs.close()
+            text = read_until(screen)
+            took = time.monotonic() - began
+            assert injected(process.stdout.read().decode())
+    assert process.returncode == 0
+    first, *lines, last = text.split("\033[K")
+    assert first == last == "" and 0 < len(lines) <= took * 10
+    counts = [int(re.fullmatch(r"injected (\d+), failed 0\r", line)[1])
+              for line in lines]
+    assert counts == sorted(counts) and counts[-1] <= 10
+
+
+def test_no_progress_in_a_pipe_or_among_records(gateway):
+    assert inject(gateway, packet("x"), "g1", *LONG).stderr == ""
+    with terminal() as (screen, theirs):
+        with ending(start_inject(gateway, packet("x"), *LONG, stdout=theirs,
+                                 stderr=theirs)):
+            theirs.close()
+            text = read_until(screen)
+    assert text.count("handed to the device") == text.count("\n") == 10
+    assert "\033" not in text
 
 
 def test_pcap(lab, gateway, tmp_path):
