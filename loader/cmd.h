@@ -50,8 +50,9 @@ int parse_json(int argc, char **argv, bool *json);
  */
 int end_fd(void);
 struct cJSON;
-/* Print and free it. */
+/* Print and free it; the second on one line. */
 void print_json(struct cJSON *o);
+void print_json_line(struct cJSON *o);
 /* The interface's name, or its number if it has gone. */
 const char *ifname_of(uint32_t ifindex, char *name);
 /* And that of an injection, which may be another compartment's. */

@@ -121,13 +121,21 @@ int end_fd(void)
 	return end;
 }
 
-void print_json(cJSON *o)
+static void print_and_free(cJSON *o, char *text)
 {
-	char *text = cJSON_Print(o);
-
 	puts(text ? text : "");
 	free(text);
 	cJSON_Delete(o);
+}
+
+void print_json(cJSON *o)
+{
+	print_and_free(o, cJSON_Print(o));
+}
+
+void print_json_line(cJSON *o)
+{
+	print_and_free(o, cJSON_PrintUnformatted(o));
 }
 
 const char *ifname_of(uint32_t ifindex, char *name)
@@ -149,7 +157,7 @@ const char *target_of(const struct xdv_completion *c, char *name)
 static void print_line(const struct xdv_completion *c, const char *ifname)
 {
 	cJSON *o = cJSON_CreateObject();
-	char context[24], *text;
+	char context[24];
 
 	cJSON_AddNumberToObject(o, "id", c->id);
 	/* All 64 bits: a number of cJSON's has 53. */
@@ -165,10 +173,7 @@ static void print_line(const struct xdv_completion *c, const char *ifname)
 	cJSON_AddStringToObject(o, "engine", xdivert_engine_name(c->engine));
 	cJSON_AddNumberToObject(o, "len", c->len);
 	cJSON_AddNumberToObject(o, "latency_ns", c->completed - c->submitted);
-	text = cJSON_PrintUnformatted(o);
-	puts(text ? text : "{}");
-	free(text);
-	cJSON_Delete(o);
+	print_json_line(o);
 }
 
 void print_completion(const struct xdv_completion *c, bool json)
