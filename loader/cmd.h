@@ -45,9 +45,14 @@ int read_rules(const char *path, unsigned int flags, struct xdv_rule **rules);
 int parse_number(const char *text, long min, long max, long *value);
 /* --json alone, or nothing; 0 or an exit code. */
 int parse_json(int argc, char **argv, bool *json);
+/* For poll: readable once SIGINT or SIGTERM asks the command to end, which
+ * then no longer ends it by itself; a second one does. -1: the first does.
+ */
+int end_fd(void);
 struct cJSON;
-/* Print and free it. */
+/* Print and free it; the second on one line. */
 void print_json(struct cJSON *o);
+void print_json_line(struct cJSON *o);
 /* The interface's name, or its number if it has gone. */
 const char *ifname_of(uint32_t ifindex, char *name);
 /* And that of an injection, which may be another compartment's. */

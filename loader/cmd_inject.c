@@ -4,17 +4,25 @@
 #include <getopt.h>
 #include <limits.h>
 #include <net/if.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
+#include "clock.h"
 #include "cmd.h"
 #include "libpcap.h"
 
+#define SECOND	    1000000000ull /* ns */
+#define RATE_MAX    1000000
+#define PROGRESS_NS (SECOND / 10)
+#define GRACE_MS    1000 /* to complete, for who wants an end */
+
 struct request {
 	const char *oif, *pcap, *hex;
-	long count;
+	long count, rate;
 	bool via_stack;
 };
 
@@ -22,7 +30,12 @@ struct injector {
 	struct xdivert_injection *h;
 	uint32_t flags; /* XDIVERT_PACKET_ */
 	uint32_t compartment, ifindex;
-	unsigned long failed;
+	uint64_t rate;	   /* packets per second, 0: at once */
+	uint64_t start;	   /* ns: the first was sent */
+	uint64_t progress; /* ns: to be shown next; 0: never */
+	unsigned long sent, done, failed;
+	int end; /* end_fd() */
+	bool ended;
 };
 
 static void completed(void *arg, struct xdivert_packet *p,
@@ -30,6 +43,7 @@ static void completed(void *arg, struct xdivert_packet *p,
 {
 	struct injector *in = arg;
 
+	in->done++;
 	if (c->status)
 		in->failed++;
 	print_completion(c, false);
@@ -48,17 +62,115 @@ static uint32_t ip_length(const uint8_t *data, uint32_t len)
 	return claimed < len ? claimed : len;
 }
 
+/* ---- progress, on a terminal that does not show the records anyway ---- */
+
+static void start_progress(struct injector *in)
+{
+	if (isatty(STDERR_FILENO) && !isatty(STDOUT_FILENO))
+		in->progress = now() + PROGRESS_NS;
+}
+
+/* The cursor stays in front, for whatever else has to be said. */
+static void show_progress(struct injector *in)
+{
+	uint64_t t;
+
+	if (!in->progress)
+		return;
+	t = now();
+	if (t < in->progress)
+		return;
+	in->progress = t + PROGRESS_NS;
+	fprintf(stderr, "\033[Kinjected %lu, failed %lu\r", in->sent,
+		in->failed);
+}
+
+static void end_progress(const struct injector *in)
+{
+	if (in->progress)
+		fputs("\033[K", stderr);
+}
+
+/* ---- waiting ---- */
+
+static struct timespec time_left(const struct injector *in, uint64_t until)
+{
+	int most = xdivert_timeout(in->h);
+	uint64_t t = now(), left = until > t ? until - t : 0;
+
+	if (most >= 0 && left > most * (SECOND / 1000))
+		left = most * (SECOND / 1000);
+	return (struct timespec){left / SECOND, left % SECOND};
+}
+
+/* Sleep until then or until there is something to do, and do it. 0; or 1: it is
+ * time to end.
+ */
+static int serve(struct injector *in, uint64_t until)
+{
+	struct pollfd fds[] = {{.fd = in->end, .events = POLLIN},
+			       {.fd = xdivert_fd(in->h), .events = POLLIN}};
+	struct timespec left = time_left(in, until);
+
+	show_progress(in);
+	if (left.tv_sec || left.tv_nsec)
+		fflush(stdout);
+	ppoll(fds, 2, &left, NULL);
+	if (fds[0].revents) {
+		in->ended = true;
+		return 1;
+	}
+	return xdivert_dispatch(in->h, 0) < 0
+		       ? fail(1, "inject: %s", xdivert_error())
+		       : 0;
+}
+
+/* When the next one is to be sent, by the first: no delay adds up. */
+static uint64_t due(const struct injector *in)
+{
+	if (!in->rate || !in->sent)
+		return 0;
+	return in->start + in->sent / in->rate * SECOND +
+	       in->sent % in->rate * SECOND / in->rate;
+}
+
+static int pace(struct injector *in)
+{
+	uint64_t until = due(in);
+	int rc;
+
+	do {
+		rc = serve(in, until);
+	} while (!rc && now() < until);
+	return rc;
+}
+
+/* Those that were sent complete, or somebody has waited long enough. */
+static int drain(struct injector *in)
+{
+	int rc = 0;
+
+	while (!rc && in->done < in->sent)
+		rc = serve(in, UINT64_MAX);
+	return rc;
+}
+
 /* As many as wait for an answer or in a qdisc may be pending: then wait too. */
 static int initiate(struct injector *in, int family, struct xdivert_packet *p)
 {
 	int rc;
 
-	do {
-		rc = xdivert_inject_forward_async(in->h, 0, 0, family,
+	while ((rc = xdivert_inject_forward_async(in->h, 0, 0, family,
 						  in->compartment, in->ifindex,
-						  p, completed, in);
-	} while (rc == -ENOBUFS && xdivert_dispatch(in->h, -1) >= 0);
-	return rc ? rc : xdivert_dispatch(in->h, 0);
+						  p, completed, in))) {
+		if (rc != -ENOBUFS)
+			return fail(1, "inject: %s", xdivert_error());
+		if (serve(in, UINT64_MAX))
+			return 1;
+	}
+	if (!in->sent++)
+		in->start = now();
+	return 0;
 }
 
 /* Can it be injected? which: "packet 7: " of a capture. */
@@ -83,15 +195,16 @@ static int check_packet(const char *which, const uint8_t *data, uint32_t len)
 static int send_packet(struct injector *in, const uint8_t *data, uint32_t len)
 {
 	int family = data[0] >> 4 == 4 ? AF_INET : AF_INET6;
-	struct xdivert_packet *p = xdivert_packet_alloc(in->h, len);
+	struct xdivert_packet *p;
 
+	if (pace(in))
+		return 1;
+	p = xdivert_packet_alloc(in->h, len);
 	if (!p)
 		return fail(1, "inject: out of frames");
 	memcpy(xdivert_packet_data(p), data, len);
 	xdivert_packet_set_flags(p, in->flags);
-	if (initiate(in, family, p) < 0)
-		return fail(1, "inject: %s", xdivert_error());
-	return 0;
+	return initiate(in, family, p);
 }
 
 static int send_hex(struct injector *in, const char *hex)
@@ -228,6 +341,7 @@ static int parse(int argc, char **argv, struct request *r)
 		{"pcap", required_argument, NULL, 'p'},
 		{"hex", required_argument, NULL, 'x'},
 		{"count", required_argument, NULL, 'c'},
+		{"rate", required_argument, NULL, 'r'},
 		{"via-stack", no_argument, NULL, 'v'},
 		{NULL, 0, NULL, 0},
 	};
@@ -246,6 +360,12 @@ static int parse(int argc, char **argv, struct request *r)
 			if (parse_number(optarg, 1, LONG_MAX, &r->count))
 				return fail(EXIT_USAGE,
 					    "inject: --count needs a number");
+		} else if (c == 'r') {
+			if (parse_number(optarg, 1, RATE_MAX, &r->rate))
+				return fail(EXIT_USAGE,
+					    "inject: --rate needs 1 to %d "
+					    "packets per second, not '%s'",
+					    RATE_MAX, optarg);
 		} else
 			return EXIT_USAGE;
 	}
@@ -269,12 +389,15 @@ static int find_target(struct injector *in, const char *oif)
 
 static int inject_all(struct injector *in, const struct request *r)
 {
+	int rc = 0, drained;
 	long i;
-	int rc = 0;
 
+	in->end = end_fd();
+	start_progress(in);
 	for (i = 0; i < r->count && !rc; i++)
 		rc = r->hex ? send_hex(in, r->hex) : send_pcap(in, r->pcap);
-	return rc;
+	drained = drain(in);
+	return rc ? rc : drained;
 }
 
 int cmd_inject(int argc, char **argv)
@@ -286,6 +409,7 @@ int cmd_inject(int argc, char **argv)
 
 	if (rc)
 		return rc;
+	in.rate = request.rate;
 	rc = find_target(&in, request.oif);
 	if (rc)
 		return rc;
@@ -298,7 +422,11 @@ int cmd_inject(int argc, char **argv)
 		rc = fail(1, "inject: %s", xdivert_error());
 	else
 		rc = inject_all(&in, &request);
-	xdivert_injection_destroy(in.h, -1);
+	xdivert_injection_destroy(in.h, in.ended ? GRACE_MS : -1);
 	xdivert_close(x);
+	end_progress(&in);
+	if (in.ended)
+		fail(1, "inject: interrupted: injected %lu, failed %lu",
+		     in.sent, in.failed);
 	return rc ? rc : in.failed ? 1 : 0;
 }

@@ -44,9 +44,10 @@ static const struct command {
 	 "                       [--reassembly-timeout SECONDS] "
 	 "[--reassembly-memory MIB]"},
 	{"inject", cmd_inject, PACKETS,
-	 "--oif IFACE (--pcap FILE | --hex BYTES) [--count N] [--via-stack]"},
+	 "--oif IFACE (--pcap FILE | --hex BYTES) [--count N] [--rate PPS]\n"
+	 "                       [--via-stack]"},
 	{"completions", cmd_completions, STATE, "[--follow] [--json]"},
-	{"stats", cmd_stats, STATE, "[--json]"},
+	{"stats", cmd_stats, STATE, "[--watch] [--json] | --prometheus"},
 	{"status", cmd_status, STATE, "[--json]"},
 	{"version", cmd_version, NOTHING, ""},
 };

@@ -2,9 +2,12 @@
 /* What several commands print, and how they open the state. */
 #include <errno.h>
 #include <net/if.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include <cjson/cJSON.h>
 
@@ -92,13 +95,47 @@ int parse_json(int argc, char **argv, bool *json)
 	return 0;
 }
 
-void print_json(cJSON *o)
-{
-	char *text = cJSON_Print(o);
+static int end = -1;
 
+static void tell_end(int signal)
+{
+	const uint64_t one = 1;
+	int saved = errno;
+
+	(void)signal;
+	if (write(end, &one, sizeof(one)) < 0)
+		errno = saved; /* it was told before */
+}
+
+int end_fd(void)
+{
+	/* Neither reads nor what is printed fail for it. */
+	const struct sigaction action = {.sa_handler = tell_end,
+					 .sa_flags = SA_RESTART | SA_RESETHAND};
+
+	end = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (end >= 0) {
+		sigaction(SIGINT, &action, NULL);
+		sigaction(SIGTERM, &action, NULL);
+	}
+	return end;
+}
+
+static void print_and_free(cJSON *o, char *text)
+{
 	puts(text ? text : "");
 	free(text);
 	cJSON_Delete(o);
+}
+
+void print_json(cJSON *o)
+{
+	print_and_free(o, cJSON_Print(o));
+}
+
+void print_json_line(cJSON *o)
+{
+	print_and_free(o, cJSON_PrintUnformatted(o));
 }
 
 const char *ifname_of(uint32_t ifindex, char *name)
@@ -120,7 +157,7 @@ const char *target_of(const struct xdv_completion *c, char *name)
 static void print_line(const struct xdv_completion *c, const char *ifname)
 {
 	cJSON *o = cJSON_CreateObject();
-	char context[24], *text;
+	char context[24];
 
 	cJSON_AddNumberToObject(o, "id", c->id);
 	/* All 64 bits: a number of cJSON's has 53. */
@@ -136,10 +173,7 @@ static void print_line(const struct xdv_completion *c, const char *ifname)
 	cJSON_AddStringToObject(o, "engine", xdivert_engine_name(c->engine));
 	cJSON_AddNumberToObject(o, "len", c->len);
 	cJSON_AddNumberToObject(o, "latency_ns", c->completed - c->submitted);
-	text = cJSON_PrintUnformatted(o);
-	puts(text ? text : "{}");
-	free(text);
-	cJSON_Delete(o);
+	print_json_line(o);
 }
 
 void print_completion(const struct xdv_completion *c, bool json)

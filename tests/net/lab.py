@@ -11,10 +11,12 @@ time: wait_for() polls a condition.
 """
 import contextlib
 import ctypes
+import errno
 import fcntl
 import json
 import os
 import pathlib
+import pty
 import select
 import signal
 import socket
@@ -37,6 +39,44 @@ def wait_for(condition, timeout=10, what="the condition"):
             return value
         assert time.monotonic() < end, f"{what} did not come true"
         time.sleep(0.005)
+
+
+def read_until(fd, wanted=None, timeout=10):
+    """What comes until wanted(text) is true, or else until the end."""
+    text, end = "", time.monotonic() + timeout
+    while not wanted or not wanted(text):
+        left = max(0, end - time.monotonic())
+        assert select.select([fd], [], [], left)[0], f"nothing after {text!r}"
+        try:
+            more = os.read(fd, 65536).decode()
+        except OSError as error:  # so a terminal ends
+            assert error.errno == errno.EIO
+            more = ""
+        if not more:
+            assert not wanted, f"the end after {text!r}"
+            break
+        text += more
+    return text
+
+
+@contextlib.contextmanager
+def terminal():
+    """Both ends of one; who starts a program closes its own file `theirs`."""
+    ours, theirs = pty.openpty()
+    with os.fdopen(theirs, "wb", 0) as file:
+        yield ours, file
+    os.close(ours)
+
+
+@contextlib.contextmanager
+def ending(process):
+    """It has ended afterwards, whatever failed meanwhile."""
+    with process:
+        try:
+            yield process
+            process.wait(timeout=20)
+        finally:
+            process.kill()
 
 
 class Wire:

@@ -1,14 +1,20 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """xdivert inject, and completions that tell the truth about each target."""
 import fcntl
+import json
 import os
+import re
+import signal
 import socket
 import struct
+import subprocess
+import time
 
 import pytest
 from scapy.layers.l2 import ARP
 from scapy.utils import RawPcapWriter, wrpcap
 
+from lab import XDIVERT, ending, read_until, terminal, wait_for
 from packets import IP, UDP, Ether, IPv6, Path, udp
 
 GATEWAY4 = dict(src="10.0.2.1", dst="10.0.2.2")
@@ -70,6 +76,108 @@ def test_count(lab, gateway):
     for _ in range(5):
         assert path.arrives(b"five-times-the-s")
     assert len(gateway.completions()) == 5
+
+
+def submitted(gateway):
+    """When each injection was, in s."""
+    dump = json.loads(gateway.run(["bpftool", "-j", "map", "dump", "pinned",
+                                   gateway.pins() / "xdv_recent"]).stdout)
+    values = [entry["formatted"]["value"] for entry in dump]
+    return [v["submitted"] / 1e9 for v in values if v["id"]]
+
+
+def test_rate(lab, gateway):
+    """Each in its time after the first, and not much later."""
+    path = Path(lab)
+    assert inject(gateway, packet("twenty-times-the"), "g1", "--count", "20",
+                  "--rate", "100").returncode == 0
+    for _ in range(20):
+        assert path.arrives(b"twenty-times-the")
+    times = submitted(gateway)
+    assert len(times) == 20
+    for i, at in enumerate(times):
+        assert at - times[0] >= i * 0.01
+    assert times[-1] - times[0] < 5
+
+
+def test_rate_of_a_capture(lab, gateway, tmp_path):
+    file = tmp_path / "some.pcap"
+    wrpcap(str(file), [Ether() / packet(f"paced-{i}") for i in range(4)])
+    gateway.xdivert("inject", "--oif", "g1", "--pcap", file, "--count", "3",
+                    "--rate", "50")
+    times = submitted(gateway)
+    assert len(times) == 12 and times[-1] - times[0] >= 0.22
+
+
+def start_inject(gateway, pkt, *words, **kwargs):
+    return gateway.start([XDIVERT, "inject", "--oif", "g1", "--hex",
+                          bytes(pkt).hex(), *words],
+                         **{"stdout": subprocess.PIPE,
+                            "stderr": subprocess.PIPE, **kwargs})
+
+
+def injected(text):
+    return "handed to the device" in text
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_long_run(gateway, number):
+    """Completions are told while the next one is waited for."""
+    with ending(start_inject(gateway, packet("x"), "--count", "1000",
+                             "--rate", "1")) as process:
+        text = read_until(process.stdout.fileno(), injected)
+        process.send_signal(number)
+        text += read_until(process.stdout.fileno())
+        errors = read_until(process.stderr.fileno())
+    assert process.returncode == 1
+    sent = text.count("handed to the device")
+    assert errors == \
+        f"xdivert: inject: interrupted: injected {sent}, failed 0\n"
+    stats = gateway.check_accounting()
+    assert stats["originated"] == stats["completed"] == sent < 1000
+
+
+def test_a_signal_ends_the_wait_for_a_neighbour(gateway):
+    with ending(start_inject(gateway, packet("x", dst="10.0.2.99"))) as process:
+        wait_for(lambda: gateway.stats()["in_flight"])
+        process.send_signal(signal.SIGINT)
+        errors = read_until(process.stderr.fileno())
+    assert process.returncode == 1
+    assert errors == "xdivert: inject: interrupted: injected 1, failed 1\n"
+    record, = gateway.completions()
+    assert record["reason"] in ("CANCELED", "NEIGH_FAILED")
+
+
+LONG = ["--count", "10", "--rate", "20"]
+
+
+def test_progress_on_a_terminal(gateway):
+    """Some ten times a second, and nothing of it stays."""
+    with terminal() as (screen, theirs):
+        began = time.monotonic()
+        with ending(start_inject(gateway, packet("x"), *LONG,
+                                 stderr=theirs)) as process:
+            theirs.close()
+            text = read_until(screen)
+            took = time.monotonic() - began
+            assert injected(process.stdout.read().decode())
+    assert process.returncode == 0
+    first, *lines, last = text.split("\033[K")
+    assert first == last == "" and 0 < len(lines) <= took * 10
+    counts = [int(re.fullmatch(r"injected (\d+), failed 0\r", line)[1])
+              for line in lines]
+    assert counts == sorted(counts) and counts[-1] <= 10
+
+
+def test_no_progress_in_a_pipe_or_among_records(gateway):
+    assert inject(gateway, packet("x"), "g1", *LONG).stderr == ""
+    with terminal() as (screen, theirs):
+        with ending(start_inject(gateway, packet("x"), *LONG, stdout=theirs,
+                                 stderr=theirs)):
+            theirs.close()
+            text = read_until(screen)
+    assert text.count("handed to the device") == text.count("\n") == 10
+    assert "\033" not in text
 
 
 def test_pcap(lab, gateway, tmp_path):
@@ -337,6 +445,12 @@ BAD = [
     (["--hex", "45", "--pcap", "x"], 2, "one of"),
     (["--hex", "45", "--count", "x"], 2, "--count"),
     (["--hex", "45", "--count", "-1"], 2, "--count"),
+    (["--hex", "45", "--rate", "x"], 2, "--rate"),
+    (["--hex", "45", "--rate", ""], 2, "--rate"),
+    (["--hex", "45", "--rate", "0"], 2, "--rate"),
+    (["--hex", "45", "--rate", "-1"], 2, "--rate"),
+    (["--hex", "45", "--rate", "1000001"], 2, "--rate"),
+    (["--hex", "45", "--rate", "10pps"], 2, "--rate"),
     ([], 2, "--hex"),
 ]
 
