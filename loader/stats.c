@@ -96,12 +96,18 @@ static void add_lost(struct xdivert_stats *to, const struct xdv_stats *values,
 	to->queue_dropped += lost;
 }
 
+/* Read while they move, one may be ahead of the other. */
+static uint64_t less(uint64_t all, uint64_t part)
+{
+	return all > part ? all - part : 0;
+}
+
 /* The counters that nobody counts because others imply them. */
 static void derive(struct xdivert_stats *t)
 {
 	t->matched = t->diverted + t->unserved + t->queue_dropped;
-	t->unmatched = t->seen - t->matched;
-	t->in_flight = t->injected - t->completed - t->failed;
+	t->unmatched = less(t->seen, t->matched);
+	t->in_flight = less(t->injected, t->completed + t->failed);
 }
 
 static int read_once(const struct xdivert *s, struct xdivert_stats *total,
@@ -109,7 +115,6 @@ static int read_once(const struct xdivert *s, struct xdivert_stats *total,
 {
 	int cpus = libbpf_num_possible_cpus(), count = 0, cpu;
 	struct xdv_stats *values;
-	int64_t held;
 	__u32 key, *previous = NULL;
 
 	if (cpus < 0)
@@ -148,7 +153,6 @@ static int read_once(const struct xdivert *s, struct xdivert_stats *total,
 			row[count++] = one;
 	}
 	free(values);
-	derive(total);
 	total->dropped = s->shared->dropped;
 	total->abandoned = s->shared->abandoned;
 	total->returned = s->shared->returned;
@@ -160,11 +164,9 @@ static int read_once(const struct xdivert *s, struct xdivert_stats *total,
 	total->completed -= s->shared->unpassed;
 	total->failed +=
 		s->shared->refused + s->shared->unknown + s->shared->unpassed;
-	total->in_flight -= s->shared->unknown;
-	held = total->diverted + total->originated - total->injected -
-	       total->dropped;
-	/* Read while it moves, a packet may seem to leave before it came. */
-	total->held = held > 0 ? held : 0;
+	derive(total);
+	total->held = less(total->diverted + total->originated,
+			   total->injected + total->dropped);
 	return count;
 }
 
