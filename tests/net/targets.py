@@ -13,8 +13,11 @@ import struct
 import subprocess
 import threading
 
+import pytest
+
 TUNSETIFF = 0x400454CA
 IFF_TUN, IFF_TAP, IFF_NO_PI = 1, 2, 0x1000
+IFB_RATE = 100  # Mbit/s
 
 
 def open_tun(host, name, kind):
@@ -80,6 +83,9 @@ class Target:
                          f"netns {self.server.name}")
         self.server.run(f"ethtool -K {theirs} gro {gro}")
         for host, name in ((self.gateway, ours), (self.server, theirs)):
+            # Before it is up: neighbours are asked for by the link-local
+            # address, and not for a second or two while that is tentative.
+            host.run(f"sysctl -qw net.ipv6.conf.{name}.accept_dad=0")
             host.run(f"ip link set {name} up")
 
     def make_veth_gro(self):
@@ -125,6 +131,23 @@ class Target:
                                    (self.gateway, self.server), ("t0", "u0")):
             host.run(f"ip link set {name} netns {os.getpid()} name {nic}")
 
+    def make_ifb(self):
+        """Everybody's way to shape what a device cannot shape: TC hands to an
+        ifb what leaves by t0, the ifb's qdisc lets it go on from there at its
+        pace. Without GRO at the peer, since live frames pass no TC.
+        """
+        done = self.gateway.run("ip link add i0 type ifb", check=False)
+        if "Unknown device type" in done.stderr:
+            pytest.skip("this kernel has no ifb devices")
+        assert done.returncode == 0, done.stderr
+        self.veth("t0", "u0")
+        self.gateway.run("ip link set i0 up")
+        self.gateway.run(f"tc qdisc add dev i0 root tbf rate {IFB_RATE}mbit "
+                         "burst 64k limit 4m")
+        self.gateway.run("tc qdisc add dev t0 clsact")
+        self.gateway.run("tc filter add dev t0 egress protocol all u32 match "
+                         "u32 0 0 action mirred egress redirect dev i0")
+
     def make_tap(self):
         self.cable = Cable(self.gateway, self.server, IFF_TAP)
 
@@ -139,7 +162,7 @@ class Target:
         if self.kind == "nic":
             self.return_nics()
             return
-        for name in ("t0", "p0"):
+        for name in ("t0", "p0", "i0"):
             self.gateway.run(f"ip link del {name}", check=False)
         for name in ("u0", "p1"):
             self.server.run(f"ip link del {name}", check=False)

@@ -3,7 +3,6 @@
 import contextlib
 import fcntl
 import hashlib
-import json
 import os
 import select
 import socket
@@ -13,6 +12,7 @@ import threading
 
 import pytest
 
+from clients import iperf, ping, steady
 from packets import ICMP, IP, TCP, UDP, Ether, ICMPv6EchoRequest, IPv6, Path
 
 HOOKS = ["xdp", "tc"]
@@ -33,41 +33,16 @@ def closed_books(lab):
     return stats
 
 
-@contextlib.contextmanager
-def iperf_server(lab):
-    server = lab.server.start(["iperf3", "-s", "-1", "--forceflush"], text=True,
-                              stdout=subprocess.PIPE)
-    try:
-        while "listening" not in (line := server.stdout.readline()):
-            assert line, "iperf3 does not listen"
-        yield
-    finally:
-        server.terminate()
-        server.wait()
-        server.stdout.close()
-
-
-def iperf(lab, *words):
-    with iperf_server(lab):
-        done = lab.client.run(["iperf3", "-J", "-c", *words])
-    report = json.loads(done.stdout)
-    assert "error" not in report, report["error"]
-    return report
-
-
 @pytest.mark.parametrize("address", ["10.0.2.2", "fd00:2::2"])
 @pytest.mark.parametrize("hook", HOOKS)
 def test_iperf3_tcp(lab, hook, address):
     """Every packet of both directions diverted; it never stalls."""
     serve_both(lab, hook)
-    report = iperf(lab, address, "-t", "3", "-i", "0.5")
-    rates = [i["sum"]["bits_per_second"] / 1e9 for i in report["intervals"]]
-    print(f"{hook} {address}: {sum(rates) / len(rates):.2f} Gbit/s")
-    assert min(rates) > 0
+    size, rate = steady(iperf(lab, address, seconds=3))
+    print(f"{hook} {address}: {rate / 1e9:.2f} Gbit/s")
     stats = lab.gateway.check_accounting()
-    sent = report["end"]["sum_received"]["bytes"]
     # Whole segments: all of it came through us.
-    assert stats["diverted"] > sent / 1500
+    assert stats["diverted"] > size / 1500
     assert stats["unmatched"] < 100 and stats["failed"] == 0
 
 
@@ -183,8 +158,7 @@ def test_expressions_reach_the_payload(lab, hook):
 def test_ping(lab, hook):
     serve_both(lab, hook)
     for address in ("10.0.2.2", "fd00:2::2"):
-        done = lab.client.run(f"ping -c 20 -i 0.01 -W 5 -s 1400 {address}")
-        assert " 0% packet loss" in done.stdout
+        ping(lab, address, count=20, size=1400)
     assert closed_books(lab)["diverted"] == 80
 
 

@@ -20,7 +20,7 @@ def transfer(lab, address, text):
             out.shutdown(socket.SHUT_WR)
     sender = threading.Thread(target=send)
     sender.start()
-    got = b""
+    got = bytearray()
     while chunk := into.recv(65536):
         got += chunk
     sender.join()
