@@ -144,6 +144,11 @@ int xdv_neigh(struct __sk_buff *skb)
 	bpf_skb_pull_data(skb, HEADERS);
 	if (!desc->asking)
 		begin_asking(desc);
+	/* Given up on in this moment, elsewhere? */
+	if (desc->waiting != desc->id) {
+		end_asking(desc);
+		return TC_ACT_SHOT;
+	}
 	if (!track(last, desc, skb->ingress_ifindex)) {
 		if (claim(desc, desc->id))
 			complete(desc, -ENOBUFS, XDV_REASON_ENGINE, 0);

@@ -12,7 +12,7 @@
 
 #include "bpffs.h"
 
-static bool is_bpffs(const char *path)
+bool is_bpffs(const char *path)
 {
 	struct statfs fs;
 

@@ -190,23 +190,26 @@ static void complete_sctp(uint8_t *ip, uint32_t len,
 	memcpy(ip + at + 8, &crc, 4);
 }
 
-static void complete_one(uint8_t *ip, uint32_t len,
-			 const struct xdivert_headers *h)
+/* Is it the sum of the pseudo-header alone? A device was to add the rest. */
+static bool unfinished(uint8_t *ip, uint32_t len,
+		       const struct xdivert_headers *h)
 {
-	uint32_t left = len - h->transport;
 	uint16_t check;
-	uint8_t *at;
 
-	if (h->protocol == IPPROTO_SCTP)
-		complete_sctp(ip, len, h);
 	if (!h->transport ||
 	    (h->protocol != IPPROTO_TCP && h->protocol != IPPROTO_UDP))
-		return;
-	at = field(ip, h);
-	memcpy(&check, at, 2);
-	/* The sum of the pseudo-header alone: a device was to add the rest. */
-	if (check && check == csum_pseudo(ip, h, left))
-		csum_transport(ip, len, h);
+		return false;
+	memcpy(&check, field(ip, h), 2);
+	return check && check == csum_pseudo(ip, h, len - h->transport);
+}
+
+static bool sums_up(const uint8_t *ip, uint32_t len,
+		    const struct xdivert_headers *h)
+{
+	uint32_t left = len - h->transport;
+
+	return !csum_fold(
+		csum_add(csum_pseudo(ip, h, left), ip + h->transport, left));
 }
 
 /* Padding of a short frame may follow it. */
@@ -221,24 +224,36 @@ static int inner_length(const uint8_t *ip, uint32_t left, uint32_t *len)
 	return *len > left ? -EINVAL : 0;
 }
 
-/* A tunnel's own checksum is as it will be when what it carries is complete. */
-static void complete_inner(uint8_t *ip, uint32_t len)
+/*
+ * A kernel that leaves the inner checksum to a device gives the outer one the
+ * value that is right when that is done. One that is right already was computed
+ * by somebody else, over what is there.
+ */
+static void complete_inner(uint8_t *ip, uint32_t len,
+			   const struct xdivert_headers *outer)
 {
-	uint32_t at = tunnel_inner(ip, len);
+	uint32_t at = tunnel_inner(ip, len), inner;
 	struct xdivert_headers h;
 
-	if (!at || inner_length(ip + at, len - at, &len) ||
-	    xdivert_parse(ip + at, len, &h) || is_fragment(ip + at, &h))
+	if (!at || inner_length(ip + at, len - at, &inner) ||
+	    xdivert_parse(ip + at, inner, &h) || is_fragment(ip + at, &h) ||
+	    !unfinished(ip + at, inner, &h))
 		return;
-	complete_one(ip + at, len, &h);
+	if (outer->protocol == IPPROTO_UDP && be16(field(ip, outer)) &&
+	    sums_up(ip, len, outer))
+		return;
+	csum_transport(ip + at, inner, &h);
 }
 
 void csum_complete(uint8_t *ip, uint32_t len, const struct xdivert_headers *h)
 {
 	if (is_fragment(ip, h))
 		return;
-	complete_one(ip, len, h);
-	complete_inner(ip, len);
+	if (h->protocol == IPPROTO_SCTP)
+		complete_sctp(ip, len, h);
+	if (unfinished(ip, len, h))
+		csum_transport(ip, len, h);
+	complete_inner(ip, len, h);
 }
 
 uint16_t xdivert_checksum(const void *data, uint32_t len, uint32_t sum)

@@ -38,10 +38,23 @@ int state_make_dir(const char *path)
 	return mkdir(path, 0700) && errno != EEXIST ? -errno : 0;
 }
 
+/* Where nothing can be pinned, nothing is left behind. */
+static int make_dirs(const struct xdivert *s)
+{
+	bool made = !mkdir(s->root, 0700);
+
+	if (!made && errno != EEXIST)
+		return -errno;
+	if (is_bpffs(s->root))
+		return state_make_dir(s->dir);
+	if (made)
+		rmdir(s->root);
+	return -EPERM;
+}
+
 static int choose_dir(struct xdivert *s, const char *pin_dir, bool create)
 {
 	char name[NAME_MAX + 1], path[64], *parent = s->root;
-	int err;
 
 	if (!pin_dir)
 		pin_dir = getenv("XDIVERT_PIN_DIR");
@@ -60,8 +73,7 @@ static int choose_dir(struct xdivert *s, const char *pin_dir, bool create)
 		return -ENAMETOOLONG;
 	if (!create)
 		return access(s->dir, F_OK) ? -ENOENT : 0;
-	err = state_make_dir(parent);
-	return err ? err : state_make_dir(s->dir);
+	return make_dirs(s);
 }
 
 static void close_fd(int *fd)
@@ -117,6 +129,15 @@ static int pin_object(struct xdivert *s, struct xdp_ingress *skel)
 	return err ? err : state_pin(s, fd, "xdv_rules");
 }
 
+static void unpin_object(struct xdivert *s, struct xdp_ingress *skel)
+{
+	struct bpf_map *map;
+
+	bpf_object__for_each_map(map, skel->obj)
+		state_unpin(s, bpf_map__name(map));
+	state_unpin(s, "xdv_xdp_divert");
+}
+
 /* The first words of xdv_control say whose maps these are. */
 static int sign(int control)
 {
@@ -166,6 +187,8 @@ static int create(struct xdivert *s)
 		err = sign(bpf_map__fd(skel->maps.xdv_control));
 	if (!err)
 		err = pin_object(s, skel);
+	if (err)
+		unpin_object(s, skel);
 out:
 	s->stats = -1;
 	xdp_ingress__destroy(skel);
@@ -240,6 +263,73 @@ static void *map_shared(int fd, size_t size)
 	return p == MAP_FAILED ? NULL : p;
 }
 
+static int create_if_missing(struct xdivert *s)
+{
+	char path[320];
+	int err;
+
+	err = state_lock(s);
+	if (err)
+		return err;
+	state_path(s, "xdv_rules", path, sizeof(path));
+	if (access(path, F_OK)) {
+		err = create(s);
+		/* Unless something else is in them. */
+		if (err && !rmdir(s->dir))
+			rmdir(s->root);
+	}
+	state_unlock(s);
+	return err;
+}
+
+static int map_maps(struct xdivert *s)
+{
+	struct stat st;
+
+	/* A folder of this name that is made later is not this state. */
+	if (stat(s->dir, &st))
+		return -errno;
+	s->folder = st.st_ino;
+	s->shared = map_shared(s->control, sizeof(*s->shared));
+	s->occupancy = map_shared(s->queues, XDV_ROWS * sizeof(*s->occupancy));
+	s->history = map_shared(s->recent, XDV_RECENT * sizeof(*s->history));
+	return s->shared && s->occupancy && s->history ? 0 : -ENOMEM;
+}
+
+static void close_maps(struct xdivert *s)
+{
+	size_t i;
+
+	if (s->shared)
+		munmap(s->shared, sizeof(*s->shared));
+	if (s->occupancy)
+		munmap(s->occupancy, XDV_ROWS * sizeof(*s->occupancy));
+	if (s->history)
+		munmap(s->history, XDV_RECENT * sizeof(*s->history));
+	s->history = NULL;
+	s->shared = NULL;
+	s->occupancy = NULL;
+	s->folder = 0;
+	for (i = 0; i < MAPS; i++)
+		close_fd(map_fd(s, i));
+	state_unlock(s);
+}
+
+void xdivert_close(struct xdivert *s)
+{
+	if (!s)
+		return;
+	close_maps(s);
+	close_fd(&s->netns);
+	pthread_mutex_destroy(&s->mutex);
+	free(s);
+}
+
+const char *xdivert_pins(const struct xdivert *x)
+{
+	return x->dir;
+}
+
 static void remove_tree(const char *path)
 {
 	struct dirent *entry;
@@ -293,72 +383,6 @@ static void state_remove(struct xdivert *s)
 {
 	remove_tree(s->dir);
 	remove_root(s);
-}
-
-static int create_if_missing(struct xdivert *s)
-{
-	char path[320];
-	int err;
-
-	err = state_lock(s);
-	if (err)
-		return err;
-	state_path(s, "xdv_rules", path, sizeof(path));
-	if (access(path, F_OK)) {
-		err = create(s);
-		if (err)
-			state_remove(s);
-	}
-	state_unlock(s);
-	return err;
-}
-
-static int map_maps(struct xdivert *s)
-{
-	struct stat st;
-
-	/* A folder of this name that is made later is not this state. */
-	if (stat(s->dir, &st))
-		return -errno;
-	s->folder = st.st_ino;
-	s->shared = map_shared(s->control, sizeof(*s->shared));
-	s->occupancy = map_shared(s->queues, XDV_ROWS * sizeof(*s->occupancy));
-	s->history = map_shared(s->recent, XDV_RECENT * sizeof(*s->history));
-	return s->shared && s->occupancy && s->history ? 0 : -ENOMEM;
-}
-
-static void close_maps(struct xdivert *s)
-{
-	size_t i;
-
-	if (s->shared)
-		munmap(s->shared, sizeof(*s->shared));
-	if (s->occupancy)
-		munmap(s->occupancy, XDV_ROWS * sizeof(*s->occupancy));
-	if (s->history)
-		munmap(s->history, XDV_RECENT * sizeof(*s->history));
-	s->history = NULL;
-	s->shared = NULL;
-	s->occupancy = NULL;
-	s->folder = 0;
-	for (i = 0; i < MAPS; i++)
-		close_fd(map_fd(s, i));
-	state_unlock(s);
-}
-
-void xdivert_close(struct xdivert *s)
-{
-	if (!s)
-		return;
-	close_maps(s);
-	close_fd(&s->netns);
-	pthread_mutex_destroy(&s->mutex);
-	free(s);
-}
-
-const char *xdivert_pins(const struct xdivert *x)
-{
-	return x->dir;
 }
 
 void state_remove_idle(struct xdivert *s)

@@ -66,13 +66,16 @@ void tell_open(struct xdivert_injection *h)
 void tell_too_big(struct xdivert_injection *h, const struct xdivert_packet *p,
 		  uint32_t mtu)
 {
-	/* The first that was too big although it was short is quoted as it is
-	 * now.
-	 */
 	const uint8_t *quote = p->quote_len ? p->quote : p->data;
 	uint32_t size = p->quote_len ? p->quote_len : p->len, len;
 	uint8_t message[ICMP_MAX];
 
+	/* Nobody sent it, or it became long here. */
+	if (!p->quote_len && (!p->meta.iif || mtu >= h->narrowest))
+		return;
+	/* The first that was too big although it was short is quoted as it is
+	 * now.
+	 */
 	if (mtu < h->narrowest)
 		h->narrowest = mtu;
 	if (!icmp_may_answer(quote, size) ||

@@ -539,8 +539,10 @@ static void add_start(struct translation *t)
 		    BPF_CLASS(code) == BPF_ST || BPF_CLASS(code) == BPF_STX)
 			used |= 1u << (t->in->bf_insns[i].k % BPF_MEMWORDS);
 	}
+	/* From a register: older verifiers forget what a constant store wrote.
+	 */
 	for (i = 0; i < (unsigned int)t->loops; i++)
-		add(t, INSN_ST_MEM(BPF_DW, BPF_REG_10, TIMES(i), 0));
+		add(t, INSN_STX_MEM(BPF_DW, BPF_REG_10, X, TIMES(i)));
 	for (i = 0; i < BPF_MEMWORDS; i++)
 		if (used & 1u << i)
 			add(t, INSN_ST_MEM(BPF_W, BPF_REG_10, MEM(i), 0));

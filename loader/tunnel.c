@@ -13,6 +13,7 @@
 
 #define PORT_VXLAN	 4789 /* RFC 7348 */
 #define PORT_VXLAN_LINUX 8472 /* what Linux takes if nobody says another */
+#define VXLAN_I		 8    /* it has a number, as all of them */
 #define PORT_GENEVE	 6081 /* RFC 8926 */
 
 /* What is left of the packet to look at. */
@@ -48,7 +49,7 @@ static uint32_t of_type(struct rest *r, uint32_t type)
 	return type == TYPE_IP || type == TYPE_IPV6 ? r->at : 0;
 }
 
-/* RFC 2784 and 2890: a checksum, a key and a number may follow. */
+/* RFC 2784 and 2890: a key and a number may follow. */
 static uint32_t in_gre(struct rest *r)
 {
 	uint32_t flags, type;
@@ -57,10 +58,9 @@ static uint32_t in_gre(struct rest *r)
 		return 0;
 	flags = be16(r->data + r->at);
 	type = be16(r->data + r->at + 2);
-	if (flags & 0x4fff)
-		return 0; /* source routes, or another version */
-	r->at += 4 + 4 * (!!(flags & 0x8000) + !!(flags & 0x2000) +
-			  !!(flags & 0x1000));
+	if (flags & 0xcfff)
+		return 0; /* a checksum, source routes, or another version */
+	r->at += 4 + 4 * (!!(flags & 0x2000) + !!(flags & 0x1000));
 	return of_type(r, type);
 }
 
@@ -73,10 +73,12 @@ static uint32_t in_udp(struct rest *r)
 	port = be16(r->data + r->at + 2);
 	r->at += 8;
 	if (port == PORT_VXLAN || port == PORT_VXLAN_LINUX) {
+		if (!(r->data[r->at] & VXLAN_I))
+			return 0;
 		r->at += 8;
 		return in_ethernet(r);
 	}
-	if (port != PORT_GENEVE)
+	if (port != PORT_GENEVE || r->data[r->at] >> 6 /* version */)
 		return 0;
 	options = (r->data[r->at] & 0x3f) * 4;
 	type = be16(r->data + r->at + 2);

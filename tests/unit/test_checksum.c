@@ -332,6 +332,36 @@ static void test_complete_in_tunnels(void **state)
 	}
 }
 
+/* Whoever summed up the tunnel's bytes as they are meant them so. */
+static void test_a_sound_tunnel_is_left_alone(void **state)
+{
+	uint8_t ip[20 + 16 + 14 + 60] = {0x45, 0, 0, sizeof(ip), 0,
+					 0,    0, 0, 64,	 IPPROTO_UDP},
+				  before[sizeof(ip)], *inner = ip + 50;
+	struct xdivert_headers h, hi;
+	unsigned int seed = 5;
+	uint16_t pseudo;
+
+	(void)state;
+	memcpy(ip + 20, "\0\1\x12\xb5\0\x5a\1\1\x8\0\0\0\0\0\x8\0", 16);
+	memcpy(ip + 36, "DDDDDDSSSSSS\x8\0", 14);
+	random_packet(&seed, inner, 60, IPPROTO_TCP, &hi);
+	pseudo = csum_pseudo(inner, &hi, 60 - hi.transport);
+	memcpy(inner + 36, &pseudo, 2);
+	assert_int_equal(xdivert_parse(ip, sizeof(ip), &h), 0);
+	csum_transport(ip, sizeof(ip), &h);
+	memcpy(before, ip, sizeof(ip));
+	csum_complete(ip, sizeof(ip), &h);
+	assert_memory_equal(ip, before, sizeof(ip));
+	/* As a kernel would have computed it. */
+	csum_transport(inner, 60, &hi);
+	csum_transport(ip, sizeof(ip), &h);
+	memcpy(before, ip, sizeof(ip));
+	memcpy(inner + 36, &pseudo, 2);
+	csum_complete(ip, sizeof(ip), &h);
+	assert_memory_equal(ip, before, sizeof(ip));
+}
+
 static void test_complete_sctp(void **state)
 {
 	/* Built by scapy, which fills in the CRC32c. */
@@ -368,6 +398,7 @@ int main(void)
 		cmocka_unit_test(test_fragments_are_complete),
 		cmocka_unit_test(test_complete_udp_zero),
 		cmocka_unit_test(test_complete_in_tunnels),
+		cmocka_unit_test(test_a_sound_tunnel_is_left_alone),
 		cmocka_unit_test(test_complete_sctp),
 		cmocka_unit_test(test_finish),
 		cmocka_unit_test(test_finish_first_fragment),
