@@ -348,10 +348,10 @@ static bool pulls(const struct xdivert_injection *h)
 /* > 0: there is something to do; 0: there is not; or -errno. */
 static int readable(const struct xdivert_injection *h, int timeout_ms)
 {
-	struct epoll_event event;
-	int n = epoll_wait(h->epoll, &event, 1, timeout_ms);
+	struct pollfd fd = {.fd = h->epoll, .events = POLLIN};
+	int n = poll(&fd, 1, timeout_ms);
 
-	return n < 0 ? error_set(-errno, "epoll_wait: %s", strerror(errno)) : n;
+	return n < 0 ? error_set(-errno, "poll: %s", strerror(errno)) : n;
 }
 
 static int sleep_for(struct xdivert_injection *h, int timeout_ms)
