@@ -51,15 +51,26 @@ static void inject_text(struct xdivert_injection *h, const char *text,
 			 0);
 }
 
-/* The qdisc keeps what follows. */
-static void fill_bucket(struct xdivert_injection *h, struct tally *t)
+/* The qdisc keeps what follows. Something of the kernel's (multicast listeners)
+ * may have emptied the bucket before us: then it is filled anew.
+ */
+static void empty_bucket(struct xdivert_injection *h, struct tally *t)
 {
 	static char text[1500 - 14 - 28 + 1];
 
 	memset(text, 'x', sizeof(text) - 1);
-	inject_text(h, text, XDIVERT_PACKET_VIA_STACK, t);
-	wait_called(h, t, 1);
-	assert_int_equal(t->failed, 0);
+	do {
+		*t = (struct tally){0};
+		sh(STUCK);
+		inject_text(h, text, XDIVERT_PACKET_VIA_STACK, t);
+		while (xdivert_dispatch(h, 100) > 0)
+			;
+		if (t->ok)
+			return;
+		sh(LOOSE);
+		wait_called(h, t, 1);
+	} while (t->last.status == -EIO || t->last.status == -ENOBUFS);
+	fail_msg("status %d", t->last.status);
 }
 
 static void test_C12_via_stack(void **state)
@@ -90,8 +101,7 @@ static void test_C16_completion_later(void **state)
 	struct tally t = {0};
 
 	(void)state;
-	sh(STUCK);
-	fill_bucket(h, &t);
+	empty_bucket(h, &t);
 	inject_text(h, "it-waits", XDIVERT_PACKET_VIA_STACK, &t);
 	xdivert_dispatch(h, 0);
 	assert_int_equal(t.called, 1);
@@ -120,8 +130,7 @@ static void test_C27_bound(void **state)
 	int64_t begin;
 
 	(void)state;
-	sh(STUCK);
-	fill_bucket(h, &t);
+	empty_bucket(h, &t);
 	begin = now_ms();
 	inject_text(h, "stuck", XDIVERT_PACKET_VIA_STACK, &t);
 	wait_called(h, &t, 2);
@@ -151,8 +160,7 @@ static void test_C03_destroy_cancels(void **state)
 	int i;
 
 	(void)state;
-	sh(STUCK);
-	fill_bucket(h, &t);
+	empty_bucket(h, &t);
 	for (i = 0; i < 20; i++)
 		inject_text(h, "stuck", XDIVERT_PACKET_VIA_STACK, &t);
 	xdivert_dispatch(h, 0);
