@@ -263,7 +263,7 @@ static __always_inline int to_stack(struct xdp_md *ctx, struct xdv_desc *desc)
 	tag->pad = 0;
 	tag->slot = desc->slot;
 	tag->id = desc->id;
-	tag->pad2 = 0;
+	tag->batch = xdv_ring.batch;
 	hop_of(desc)->entered = xdv_ring.batch;
 	enter(desc, XDV_DESC_ENTERING);
 	return XDP_PASS;

@@ -74,6 +74,17 @@ static __always_inline bool claim(struct xdv_desc *desc, __u64 id)
 	return true;
 }
 
+/* User space looks for what is held of the call that brought it, and no other:
+ * a backlog (RPS) may be late.
+ */
+static __always_inline bool of_this_batch(const struct __sk_buff *skb)
+{
+	const struct xdv_stack_tag *tag = (void *)(long)skb->data;
+
+	return (void *)(tag + 1) <= (void *)(long)skb->data_end &&
+	       tag->batch == xdv_ring.batch;
+}
+
 static __always_inline bool in_batch(void)
 {
 	return xdv_ring.cpu == bpf_get_smp_processor_id();
@@ -133,7 +144,7 @@ int xdv_neigh(struct __sk_buff *skb)
 	/* What user space has handed over asks already: it had its turn in its
 	 * own batch, and this may be a later one.
 	 */
-	if (!desc->asking && in_batch() &&
+	if (!desc->asking && in_batch() && of_this_batch(skb) &&
 	    (hop_of(desc)->asking || hop_of(desc)->held)) {
 		if (claim(desc, desc->id))
 			hold(desc);

@@ -170,7 +170,10 @@ static int initiate(struct injector *in, int family, struct xdivert_packet *p)
 	}
 	if (!in->sent++)
 		in->start = now();
-	return 0;
+	/* Who knows when the next one comes, of a pipe. */
+	return xdivert_dispatch(in->h, 0) < 0
+		       ? fail(1, "inject: %s", xdivert_error())
+		       : 0;
 }
 
 /* Can it be injected? which: "packet 7: " of a capture. */

@@ -118,6 +118,7 @@ struct xdivert_injection {
 	uint64_t
 		sent[XDV_INFLIGHT]; /* by slot: when it was put into the ring */
 	uint16_t held[XDV_INFLIGHT]; /* slots, in the order of the packets */
+	bool listed[XDV_INFLIGHT];   /* by slot: in held */
 	uint32_t held_count;
 	bool judged;   /* some of them are over */
 	uint64_t look; /* nothing is overdue before */

@@ -272,7 +272,8 @@ static int create_if_missing(struct xdivert *s)
 	if (err)
 		return err;
 	state_path(s, "xdv_rules", path, sizeof(path));
-	if (access(path, F_OK)) {
+	/* As who we are in effect: what we may not see is not missing. */
+	if (faccessat(AT_FDCWD, path, F_OK, AT_EACCESS) && errno == ENOENT) {
 		err = create(s);
 		/* Unless something else is in them. */
 		if (err && !rmdir(s->dir))

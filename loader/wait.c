@@ -19,6 +19,7 @@
 void wait_hold(struct xdivert_injection *h, struct xdv_desc *desc)
 {
 	h->held[h->held_count++] = desc->slot;
+	h->listed[desc->slot] = true;
 }
 
 static void leave_stack(struct xdivert_injection *h, struct xdv_desc *desc)
@@ -45,8 +46,10 @@ bool wait_judge(struct xdivert_injection *h, struct xdv_desc *desc, int status,
 	if (!held) {
 		leave_stack(h, desc);
 		desc->state = XDV_DESC_HELD;
-		wait_hold(h, desc);
 	}
+	/* It may have been held too late for anybody to see it. */
+	if (!h->listed[desc->slot])
+		wait_hold(h, desc);
 	desc->flags |= XDV_DESC_VERDICT;
 	desc->engine = XDV_ENGINE_NEIGH;
 	desc->status = status;
@@ -117,6 +120,7 @@ uint32_t wait_release(struct xdivert_injection *h, uint32_t compartment,
 			h->held[kept++] = h->held[i];
 			continue;
 		}
+		h->listed[desc->slot] = false;
 		ring_add(h, desc->slot);
 		if (ring_shown(desc) > longest)
 			longest = ring_shown(desc);
@@ -218,7 +222,7 @@ static bool outlives(const struct xdv_desc *desc)
 
 static bool anything(const struct xdivert_injection *h)
 {
-	return h->held_count || h->skel->bss->xdv_ring.in_stack;
+	return h->free_slots != XDV_INFLIGHT;
 }
 
 /* Those that were sent by then; when the next one was. */

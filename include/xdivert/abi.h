@@ -448,7 +448,7 @@ struct xdv_stack_tag {
 	__u8 pad;
 	__u16 slot;
 	__u32 id;
-	__u32 pad2;
+	__u32 batch;
 	__u16 protocol; /* EtherType, network order */
 } __attribute__((packed));
 XDV_SIZE(struct xdv_stack_tag, 14);

@@ -242,6 +242,38 @@ static void test_C26_answer_between_compartments(void **state)
 	check_books();
 }
 
+/* Other CPUs, and later ones than their batch, hand frames to the stack while
+ * neighbours come and go (kernel 6.3; older ones do without).
+ */
+static void test_C27_steered_to_other_cpus(void **state)
+{
+	struct xdivert_injection *h;
+	struct tally t = {0};
+	int i, n = 0;
+
+	(void)state;
+	sh("sysctl -qw net.core.rps_default_mask=3 2>/dev/null || true");
+	h = create(AF_UNSPEC, BOTH);
+	through_stack = XDIVERT_PACKET_VIA_STACK;
+	for (i = 0; i < 400; i++) {
+		inject_numbered(h, i % 4 ? 2 : 99, 200, i, &t);
+		inject_numbered(h, 2, 200, i, &t);
+		n += 2;
+		xdivert_dispatch(h, 0);
+		if (i % 100 == 50)
+			resolve_silent();
+		else if (i % 100 == 99)
+			forget_silent();
+	}
+	resolve_silent();
+	wait_called(h, &t, n);
+	through_stack = 0;
+	sh("sysctl -qw net.core.rps_default_mask=0 2>/dev/null || true");
+	forget_silent();
+	assert_int_equal(xdivert_injection_destroy(h, -1), 0);
+	drain_wire(lab.wire_w);
+}
+
 static int unknown;
 
 static void fate(void *arg, struct xdivert_packet *p,
@@ -350,6 +382,7 @@ int main(void)
 		contract_test(test_C27_handed_over_during_a_batch),
 		contract_test(test_C26_sizes_that_waited),
 		contract_test(test_C26_answer_between_compartments),
+		contract_test(test_C27_steered_to_other_cpus),
 		contract_test(test_C25_memory_for_some),
 		contract_test(test_C25_interface_goes_at_once),
 	};
