@@ -41,6 +41,7 @@ extern struct xdv_ring xdv_ring;
 extern __u32 xdv_slots[XDV_INFLIGHT];
 extern __u32 xdv_stacked[XDV_BUCKETS];
 extern struct xdv_hop xdv_hops[XDV_BUCKETS];
+extern __u8 xdv_cut[XDV_BUCKETS];
 
 static __always_inline struct xdv_desc *desc_at(__u32 position)
 {

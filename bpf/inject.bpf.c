@@ -19,6 +19,7 @@ struct xdv_ring xdv_ring;
 __u32 xdv_slots[XDV_INFLIGHT];
 __u32 xdv_stacked[XDV_BUCKETS];
 struct xdv_hop xdv_hops[XDV_BUCKETS];
+__u8 xdv_cut[XDV_BUCKETS];
 
 struct refusal {
 	__s32 status;
@@ -187,6 +188,29 @@ static __always_inline struct refusal build(struct xdp_md *ctx,
 	return refused(0, rc ? XDV_REASON_FIB_NO_NEIGH : XDV_REASON_NONE);
 }
 
+static __always_inline __u32 flow_of(const struct bpf_fib_lookup *fib,
+				     const __u32 *to)
+{
+	return bucket(bucket(0, fib->ipv6_src), to);
+}
+
+/* It goes back to user space. What follows in its flow comes after it. */
+static __always_inline int to_be_cut(struct xdv_desc *desc, __u32 flow)
+{
+	count_injected(desc, target_stats(desc));
+	desc->state = XDV_DESC_TOO_BIG;
+	xdv_ring.cut += !xdv_cut[flow];
+	xdv_cut[flow] = 1;
+	return XDP_DROP;
+}
+
+static __always_inline int to_come_behind(struct xdv_desc *desc)
+{
+	count_injected(desc, target_stats(desc));
+	desc->state = XDV_DESC_BEHIND;
+	return XDP_DROP;
+}
+
 enum way {
 	WAY_LIVE,
 	WAY_STACK,
@@ -209,7 +233,7 @@ static __always_inline enum way way_of(struct xdv_desc *desc,
 
 	if (!stack && !xdv_ring.in_stack && !xdv_ring.held)
 		return WAY_LIVE;
-	desc->flow = bucket(bucket(0, fib->ipv6_src), to);
+	desc->flow = flow_of(fib, to);
 	desc->hop = bucket(desc->ifindex, desc->nexthop);
 	hop = hop_of(desc);
 	held = hop->held + hop->behind;
@@ -324,16 +348,16 @@ static __always_inline int send(struct xdp_md *ctx, struct xdv_desc *desc)
 	if (refusal.reason == XDV_REASON_FIB_FRAG_NEEDED)
 		desc->mtu = fib.mtu_result;
 	if (refusal.reason == XDV_REASON_FIB_FRAG_NEEDED &&
-	    !(desc->flags & XDV_DESC_PART)) {
-		desc->state = XDV_DESC_TOO_BIG;
-		count_injected(desc, target_stats(desc));
-		return XDP_DROP;
-	}
+	    !(desc->flags & XDV_DESC_PART))
+		return to_be_cut(desc, flow_of(&fib, to));
 	if (refusal.status) {
 		complete(desc, refusal.status, refusal.reason,
 			 BPF_RB_NO_WAKEUP);
 		return XDP_DROP;
 	}
+	if (xdv_ring.cut && !(desc->flags & XDV_DESC_PART) &&
+	    xdv_cut[flow_of(&fib, to)])
+		return to_come_behind(desc);
 	unresolved = refusal.reason == XDV_REASON_FIB_NO_NEIGH;
 	switch (way_of(desc, &fib, to, unresolved)) {
 	case WAY_LIVE:

@@ -178,31 +178,52 @@ static struct xdivert_packet *cut_run(struct xdivert_injection *h,
 	return rest;
 }
 
+/*
+ * What was too long for its route, and what came behind it, goes before the
+ * rest; so it does before what stands in the ring, which joins it there.
+ */
+static struct xdivert_packet *again_first(struct xdivert_injection *h,
+					  struct xdivert_packet *chain)
+{
+	struct xdivert_packet *again;
+
+	if (!h->again)
+		return chain;
+	live_flush(h);
+	again = h->again;
+	*h->again_last = chain;
+	h->again = NULL;
+	ring_forget_cut(h);
+	return again;
+}
+
 static int send_chain(struct xdivert_injection *h, struct xdivert_packet *chain)
 {
 	struct xdivert_packet *rest;
 	int n = 0;
 
-	for (; chain; chain = rest) {
-		if (!h->free_slots || parts_wanted(h, chain))
+	for (;; chain = rest) {
+		if (!chain || !h->free_slots || parts_wanted(h, chain))
 			live_flush(h);
+		chain = again_first(h, chain);
+		if (!chain)
+			break;
 		if (!h->free_slots) {
 			pending_put_back(h, chain);
 			break;
 		}
-		if (parts_wanted(h, chain)) {
-			rest = chain->request.next;
-			if (!parts_send(h, chain)) {
-				pending_put_back(h, chain);
-				break;
-			}
-			n++;
+		if (!parts_wanted(h, chain)) {
+			rest = cut_run(h, chain, &n);
+			live_send(h, chain);
 			continue;
 		}
-		rest = cut_run(h, chain, &n);
-		live_send(h, chain);
+		rest = chain->request.next;
+		if (!parts_send(h, chain)) {
+			pending_put_back(h, chain);
+			break;
+		}
+		n++;
 	}
-	live_flush(h);
 	return n;
 }
 
@@ -221,36 +242,22 @@ void inject_early(struct xdivert_injection *h)
 		pending_put_back(h, rest);
 }
 
-/* Too big for their routes, as it turned out. */
-static struct xdivert_packet *take_again(struct xdivert_injection *h)
-{
-	struct xdivert_packet *chain = h->again;
-
-	h->again = NULL;
-	return chain;
-}
-
 /* Send what was queued before; what callbacks queue waits for the next time. */
 static int send_queued(struct xdivert_injection *h)
 {
-	int n = send_chain(h, pending_take(h));
-
-	/* Each at most once: what is cut does not come back. */
-	while (h->again)
-		n += send_chain(h, take_again(h));
-	return n;
+	return send_chain(h, pending_take(h));
 }
 
 void inject_again(struct xdivert_injection *h, struct xdivert_packet *p,
 		  uint32_t mtu)
 {
-	struct xdivert_packet **at = &h->again;
-
-	while (*at)
-		at = &(*at)->request.next;
-	*at = p;
+	if (!h->again)
+		h->again_last = &h->again;
+	*h->again_last = p;
+	h->again_last = &p->request.next;
 	p->request.next = NULL;
-	p->request.mtu = mtu;
+	if (mtu)
+		p->request.mtu = mtu;
 	p->request.flags |= XDV_DESC_COUNTED;
 }
 
@@ -410,10 +417,11 @@ int xdivert_timeout(const struct xdivert_injection *h)
 
 static void cancel(struct xdivert_injection *h)
 {
-	struct xdivert_packet *chain = pending_take(h), *rest;
+	struct xdivert_packet *chain, *rest;
 	int n = 0;
 
 	begin(h);
+	chain = again_first(h, pending_take(h));
 	/* First what waits: the others need its descriptors. */
 	live_cancel(h);
 	for (; chain; chain = rest) {

@@ -257,8 +257,8 @@ void ring_refuse(struct xdivert_injection *h, int status,
 	}
 }
 
-/* Its route takes it only in parts, if at all. */
-static void send_cut(struct xdivert_injection *h, struct xdv_desc *desc)
+/* Its route takes it only in parts, if at all, or it comes after such a one. */
+static void send_again(struct xdivert_injection *h, struct xdv_desc *desc)
 {
 	struct xdivert_packet *p = &h->packets[desc->frame];
 
@@ -300,7 +300,8 @@ static void complete_rest(struct xdivert_injection *h, struct xdv_desc *desc,
 		complete_sent(h, desc);
 		break;
 	case XDV_DESC_TOO_BIG:
-		send_cut(h, desc);
+	case XDV_DESC_BEHIND:
+		send_again(h, desc);
 		break;
 	case XDV_DESC_NO_ROUTE:
 		if (home_enter(h) || netdev_up(desc->ifindex))
@@ -363,6 +364,15 @@ static void ensure_stats(struct xdivert_injection *h, uint32_t ifindex)
 		return;
 	if (!home_enter(h) && !stats_row(h->x, ifindex))
 		h->known[ifindex % 64] = ifindex;
+}
+
+void ring_forget_cut(struct xdivert_injection *h)
+{
+	struct inject__bss *bss = h->skel->bss;
+
+	if (bss->xdv_ring.cut)
+		memset(bss->xdv_cut, 0, sizeof(bss->xdv_cut));
+	bss->xdv_ring.cut = 0;
 }
 
 static void run_count(struct xdivert_injection *h, struct xdv_count *c)

@@ -35,6 +35,9 @@ int ring_fd(const struct xdivert_injection *h);
 /* Call back for the completions that are written. */
 void ring_deliver(struct xdivert_injection *h);
 
+/* What was to be cut is about to be sent, with what came behind it. */
+void ring_forget_cut(struct xdivert_injection *h);
+
 /* For an injection that leaves in parts: count it, record its completion. */
 uint64_t ring_next_id(struct xdivert_injection *h);
 void ring_count(struct xdivert_injection *h, const struct request *r,

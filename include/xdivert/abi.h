@@ -378,6 +378,7 @@ enum xdv_desc_state {
 	XDV_DESC_SENT,	   /* counted; user space makes the record */
 	XDV_DESC_PASSED,   /* counted; the run's result says whether taken */
 	XDV_DESC_TOO_BIG,  /* not sent; user space may cut it */
+	XDV_DESC_BEHIND,   /* not sent; user space does, after TOO_BIG ones */
 	XDV_DESC_NO_ROUTE, /* failed and counted; user space says why */
 	XDV_DESC_HANDED,   /* user space hands it to the stack */
 	/* From here on the ring has done with it. */
@@ -424,7 +425,8 @@ XDV_SIZE(struct xdv_desc, 192);
 
 /*
  * What may not be overtaken, by hashes: xdv_stacked counts the frames of a flow
- * that the stack has, xdv_hops those of a next hop.
+ * that the stack has, xdv_hops those of a next hop; xdv_cut is set for a flow
+ * of which user space has a packet to be cut.
  */
 #define XDV_BUCKETS 1024
 
@@ -590,6 +592,7 @@ struct xdv_ring {
 	__u32 stack;	/* ifindex of the port into the stack, 0: none there */
 	__u32 in_stack; /* frames */
 	__u32 held;	/* frames */
+	__u32 cut;	/* flows in xdv_cut */
 	__u32 batch;	/* user space: of the kernel call under way */
 };
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* Packets of any size, and how they are cut: contract C20, C25, C29. */
+/* Packets of any size, and how they are cut: contract C20, C25, C26, C29. */
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdlib.h>
@@ -198,6 +198,105 @@ static void test_C29_mtu_of_the_route(void **state)
 	sh("ip route del 10.2.0.2/32 dev w0");
 	check_books();
 	assert_int_equal(xdivert_injection_destroy(h, -1), 0);
+}
+
+/* ---- C26: whatever the sizes ---- */
+
+#define NARROW 1280 /* the least that IPv6 allows */
+
+static uint32_t any_length(unsigned int *seed)
+{
+	switch (rand_r(seed) % 4) {
+	case 0:
+		return NARROW + 1 + rand_r(seed) % (1500 - NARROW);
+	case 1:
+		return 1501 + rand_r(seed) % 3000;
+	default:
+		return 60 + rand_r(seed) % (NARROW - 59);
+	}
+}
+
+static void send_number(struct xdivert_injection *h, int family, uint32_t len,
+			uint8_t df, uint32_t number, struct tally *t)
+{
+	struct xdivert_packet *p = packet(h, family, len, df);
+
+	memcpy(xdivert_packet_data(p) + (family == 4 ? 28 : 48), &number, 4);
+	assert_int_equal(xdivert_packet_finish(p), 0);
+	assert_int_equal(xdivert_inject_forward_async(
+				 h, 0, 0, family == 4 ? AF_INET : AF_INET6, 0,
+				 lab.w0, p, completed, t),
+			 0);
+}
+
+/* The next whole packet, or the first of its parts. */
+static void expect_number(int family, uint32_t number)
+{
+	uint32_t header = family == 4 ? 34 : 54, got;
+	uint8_t frame[2100];
+	bool first;
+	int n;
+
+	do {
+		n = lab_receive(lab.wire_w, "", frame, 2000);
+		assert_true(n > 0);
+		if (family == 4)
+			first = frame[12] == 8 && !frame[13] &&
+				frame[23] == IPPROTO_UDP &&
+				!(frame[20] & 0x1f) && !frame[21];
+		else
+			first = frame[12] == 0x86 && frame[20] == IPPROTO_UDP;
+	} while (!first);
+	memcpy(&got, frame + header + 8, 4);
+	assert_int_equal(got, number);
+}
+
+/* Batches in which any packet may be too long for its route, not to be cut
+ * even, or too long for the interface.
+ */
+static void order_of_sizes(struct xdivert_injection *h, int family,
+			   uint8_t df_of, unsigned int *seed, struct tally *t)
+{
+	int i, n = 1 + rand_r(seed) % 24, expected = 0, last = t->called;
+	uint32_t numbers[24], len;
+	uint8_t df;
+
+	for (i = 0; i < n; i++) {
+		len = any_length(seed);
+		df = rand_r(seed) % 4 ? 0 : df_of;
+		send_number(h, family, len, df, last + i, t);
+		if (len <= NARROW || (family == 4 && !df))
+			numbers[expected++] = last + i;
+	}
+	wait_called(h, t, last + n);
+	assert_int_equal(t->failed, last + n - t->ok);
+	for (i = 0; i < expected; i++)
+		expect_number(family, numbers[i]);
+	drain_wire(lab.wire_w);
+}
+
+static void test_C26_order_of_what_is_cut(void **state)
+{
+	struct xdivert_injection *h = create(AF_UNSPEC, BOTH);
+	struct tally t = {0};
+	unsigned int seed = 26;
+	int i;
+
+	(void)state;
+	sh("ip route replace 10.2.0.2/32 dev w0 mtu lock %d", NARROW);
+	sh("ip -6 route replace fd02::2/128 dev w0 mtu lock %d", NARROW);
+	for (i = 0; i < 200; i++) {
+		order_of_sizes(h, 4, 0, &seed, &t);
+		order_of_sizes(h, 4, DF, &seed, &t);
+		order_of_sizes(h, 6, 0, &seed, &t);
+	}
+	assert_int_equal(t.engine[XDV_ENGINE_NEIGH], 0);
+	assert_true(t.engine[XDV_ENGINE_PORT] > 100);
+	assert_true(t.engine[XDV_ENGINE_LIVE] > 100);
+	sh("ip route del 10.2.0.2/32 dev w0");
+	sh("ip -6 route del fd02::2/128 dev w0");
+	assert_int_equal(xdivert_injection_destroy(h, -1), 0);
+	check_books();
 }
 
 static void seal(uint8_t *ip)
@@ -462,6 +561,7 @@ int main(void)
 		contract_test(test_C29_fragmented),
 		contract_test(test_C29_too_big),
 		contract_test(test_C29_mtu_of_the_route),
+		contract_test(test_C26_order_of_what_is_cut),
 		contract_test(test_C29_mtu_of_a_narrow_route),
 		contract_test(test_C29_no_icmp),
 		contract_test(test_C29_parts_that_fail),

@@ -191,3 +191,36 @@ def test_path_mtu_discovery_of_udp(narrow, address, hook):
     stats = narrow.gateway.settled()
     # IPv6: the first was too big, its sender was told.
     assert stats["reassembled"] == (2 if family == socket.AF_INET6 else 1)
+
+
+@pytest.fixture
+def narrow_route(lab):
+    """1000 bytes to the server, 1500 on the interface."""
+    lab.gateway.run("ip route add 10.0.2.2/32 dev g1 mtu lock 1000")
+    yield lab
+    lab.close_wires()
+    lab.gateway.reset()
+    lab.gateway.run("ip route del 10.0.2.2/32 dev g1")
+
+
+@HOOKS
+def test_the_order_on_a_narrow_route(narrow_route, hook):
+    """What is too long for it does not fall behind what follows."""
+    lab = narrow_route
+    path = Path(lab)
+    serve(lab, "udp", hook=hook)
+    frames = [bytes(Ether(**path.to_gateway) /
+                    udp(f"{n:04}" + "x" * (1400 if n % 3 else 100), id=n))
+              for n in range(300)]
+    for frame in frames:
+        path.client.send(frame)
+    first = []
+    while len(first) < 300:
+        frame = path.server.receive(
+            lambda f: f[12:14] == b"\x08\x00" and f[23] == 17 and
+            not int.from_bytes(f[20:22], "big") & 0x1fff)
+        assert frame, f"{len(first)} arrived"
+        first.append(int(frame[42:46]))
+    assert first == list(range(300))
+    stats = lab.gateway.settled()
+    assert stats["completed"] == stats["diverted"] == 300
