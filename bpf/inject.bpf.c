@@ -204,10 +204,10 @@ static __always_inline int to_be_cut(struct xdv_desc *desc, __u32 flow)
 	return XDP_DROP;
 }
 
-static __always_inline int to_come_behind(struct xdv_desc *desc)
+static __always_inline int to_come_after(struct xdv_desc *desc)
 {
 	count_injected(desc, target_stats(desc));
-	desc->state = XDV_DESC_BEHIND;
+	desc->state = XDV_DESC_AFTER_CUT;
 	return XDP_DROP;
 }
 
@@ -357,7 +357,7 @@ static __always_inline int send(struct xdp_md *ctx, struct xdv_desc *desc)
 	}
 	if (xdv_ring.cut && !(desc->flags & XDV_DESC_PART) &&
 	    xdv_cut[flow_of(&fib, to)])
-		return to_come_behind(desc);
+		return to_come_after(desc);
 	unresolved = refusal.reason == XDV_REASON_FIB_NO_NEIGH;
 	switch (way_of(desc, &fib, to, unresolved)) {
 	case WAY_LIVE:

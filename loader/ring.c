@@ -300,7 +300,7 @@ static void complete_rest(struct xdivert_injection *h, struct xdv_desc *desc,
 		complete_sent(h, desc);
 		break;
 	case XDV_DESC_TOO_BIG:
-	case XDV_DESC_BEHIND:
+	case XDV_DESC_AFTER_CUT:
 		send_again(h, desc);
 		break;
 	case XDV_DESC_NO_ROUTE:

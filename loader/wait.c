@@ -16,10 +16,18 @@
 
 #define BOUND (XDIVERT_BOUND_MS * 1000000ull)
 
+/* Before we look whether its hop still asks: after that BPF tells us. */
+static void tell_waiting(struct xdivert_injection *h)
+{
+	__atomic_store_n(&h->skel->bss->xdv_ring.waiting, h->held_count,
+			 __ATOMIC_SEQ_CST);
+}
+
 void wait_hold(struct xdivert_injection *h, struct xdv_desc *desc)
 {
 	h->held[h->held_count++] = desc->slot;
 	h->listed[desc->slot] = true;
+	tell_waiting(h);
 }
 
 static void leave_stack(struct xdivert_injection *h, struct xdv_desc *desc)
@@ -85,7 +93,7 @@ static bool free_way(const struct xdivert_injection *h,
 {
 	const struct xdv_hop *hop = &h->skel->bss->xdv_hops[desc->hop];
 
-	return !__atomic_load_n(&hop->asking, __ATOMIC_ACQUIRE);
+	return !__atomic_load_n(&hop->asking, __ATOMIC_SEQ_CST);
 }
 
 /* Asked once: if a hop became ready half-way, its last would pass its first. */
@@ -126,6 +134,7 @@ uint32_t wait_release(struct xdivert_injection *h, uint32_t compartment,
 			longest = ring_shown(desc);
 	}
 	h->held_count = kept;
+	tell_waiting(h);
 	if (over)
 		h->judged = false;
 	return longest;

@@ -374,13 +374,13 @@ struct xdv_hits {
 
 enum xdv_desc_state {
 	XDV_DESC_QUEUED,
-	XDV_DESC_TAKEN,	   /* redirected, fate not yet known */
-	XDV_DESC_SENT,	   /* counted; user space makes the record */
-	XDV_DESC_PASSED,   /* counted; the run's result says whether taken */
-	XDV_DESC_TOO_BIG,  /* not sent; user space may cut it */
-	XDV_DESC_BEHIND,   /* not sent; user space does, after TOO_BIG ones */
-	XDV_DESC_NO_ROUTE, /* failed and counted; user space says why */
-	XDV_DESC_HANDED,   /* user space hands it to the stack */
+	XDV_DESC_TAKEN,	    /* redirected, fate not yet known */
+	XDV_DESC_SENT,	    /* counted; user space makes the record */
+	XDV_DESC_PASSED,    /* counted; the run's result says whether taken */
+	XDV_DESC_TOO_BIG,   /* not sent; user space may cut it */
+	XDV_DESC_AFTER_CUT, /* not sent; user space does, after TOO_BIG ones */
+	XDV_DESC_NO_ROUTE,  /* failed and counted; user space says why */
+	XDV_DESC_HANDED,    /* user space hands it to the stack */
 	/* From here on the ring has done with it. */
 	XDV_DESC_HELD,	   /* user space puts it into the ring again */
 	XDV_DESC_ENTERING, /* on its way to the stack */
@@ -591,7 +591,8 @@ struct xdv_ring {
 	__u32 cpu;	/* of the batch under way */
 	__u32 stack;	/* ifindex of the port into the stack, 0: none there */
 	__u32 in_stack; /* frames */
-	__u32 held;	/* frames */
+	__u32 held;	/* frames of this compartment */
+	__u32 waiting;	/* user space: frames that it holds, of all */
 	__u32 cut;	/* flows in xdv_cut */
 	__u32 batch;	/* user space: of the kernel call under way */
 };

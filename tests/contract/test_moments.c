@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <net/if.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -153,13 +154,15 @@ static void test_C27_handed_over_during_a_batch(void **state)
 	check_books();
 }
 
+/* Of the next packet, or of its first fragment. */
 static int next_number(void)
 {
 	static uint8_t frame[9100];
 	int n;
 
 	while ((n = lab_receive(lab.wire_w, "", frame, 2000)))
-		if (frame[12] == 8 && frame[23] == IPPROTO_UDP)
+		if (frame[12] == 8 && frame[23] == IPPROTO_UDP &&
+		    !(frame[20] & 0x1f) && !frame[21])
 			return frame[14 + 5];
 	return -1;
 }
@@ -198,6 +201,22 @@ static void test_C26_sizes_that_waited(void **state)
 	sizes_that_waited(XDIVERT_PACKET_VIA_STACK);
 }
 
+/* ... of which the route takes the long ones only in parts. */
+static void test_C26_parts_that_waited(void **state)
+{
+	(void)state;
+	sh("ip route replace 10.2.0.99/32 dev w0 mtu lock 1000");
+	sizes_that_waited(0);
+	sizes_that_waited(XDIVERT_PACKET_VIA_STACK);
+	sh("ip route del 10.2.0.99/32 dev w0");
+}
+
+static void until_idle(struct xdivert_injection *h)
+{
+	while (xdivert_dispatch(h, 0) > 0)
+		;
+}
+
 static void then_resolve(void *arg, struct xdivert_packet *p,
 			 const struct xdv_completion *c)
 {
@@ -205,32 +224,38 @@ static void then_resolve(void *arg, struct xdivert_packet *p,
 	resolve_silent();
 }
 
-/* The answer comes while a packet is sent elsewhere, just before the next. */
-static void test_C26_answer_between_compartments(void **state)
+static void inject_elsewhere(struct xdivert_injection *h,
+			     xdivert_completion_fn fn, struct tally *t)
 {
-	struct xdivert_injection *h = create(AF_UNSPEC, BOTH);
 	static const struct udp back = {.family = 4,
 					.from_net = 1,
 					.from = 2,
 					.to_net = 1,
 					.to = 1,
 					.text = "elsewhere"};
-	struct tally t = {0}, other = {0};
 	uint32_t far;
+
+	assert_int_equal(xdivert_compartment_find(lab.far, &far), 0);
+	assert_int_equal(
+		xdivert_inject_forward_async(h, 0, 0, AF_INET, far, lab.v1,
+					     lab_packet(h, &back), fn, t),
+		0);
+}
+
+/* The answer comes while a packet is sent elsewhere, just before the next. */
+static void test_C26_answer_between_compartments(void **state)
+{
+	struct xdivert_injection *h = create(AF_UNSPEC, BOTH);
+	struct tally t = {0}, other = {0};
 	int i;
 
 	(void)state;
-	assert_int_equal(xdivert_compartment_find(lab.far, &far), 0);
 	drain_wire(lab.wire_w);
 	inject_numbered(h, 99, 200, 0, &t);
 	inject_numbered(h, 99, 200, 1, &t);
-	while (xdivert_dispatch(h, 0) > 0)
-		;
+	until_idle(h);
 	assert_int_equal(t.called, 0);
-	assert_int_equal(xdivert_inject_forward_async(
-				 h, 0, 0, AF_INET, far, lab.v1,
-				 lab_packet(h, &back), then_resolve, &other),
-			 0);
+	inject_elsewhere(h, then_resolve, &other);
 	inject_numbered(h, 99, 200, 2, &t);
 	wait_called(h, &t, 3);
 	assert_int_equal(other.ok, 1);
@@ -239,6 +264,46 @@ static void test_C26_answer_between_compartments(void **state)
 		assert_int_equal(next_number(), i);
 	assert_int_equal(xdivert_injection_destroy(h, -1), 0);
 	forget_silent();
+	check_books();
+}
+
+/* Two seconds pass before this lets go of the second packet. */
+static void slow_qdisc(struct xdivert_injection *h, struct tally *t)
+{
+	sh("tc qdisc replace dev w0 root tbf rate 1kbit burst 1514 limit 9000");
+	through_stack = XDIVERT_PACKET_VIA_STACK;
+	inject_numbered(h, 2, 1500, 77, t);
+	wait_called(h, t, 1);
+	through_stack = 0;
+}
+
+/* What is held goes on when the one before it is in the qdisc, and need not
+ * leave that, whatever was sent meanwhile.
+ */
+static void test_C26_past_the_neighbour(void **state)
+{
+	struct xdivert_injection *h = create(AF_UNSPEC, BOTH);
+	struct pollfd fd = {.fd = xdivert_fd(h), .events = POLLIN};
+	struct tally t = {0}, other = {0};
+
+	(void)state;
+	slow_qdisc(h, &t);
+	inject_numbered(h, 99, 200, 0, &t);
+	inject_numbered(h, 99, 200, 1, &t);
+	until_idle(h);
+	inject_elsewhere(h, completed, &other);
+	wait_called(h, &other, 1);
+	assert_int_equal(poll(&fd, 1, 0), 0);
+	resolve_silent();
+	assert_int_equal(poll(&fd, 1, 1000), 1);
+	until_idle(h);
+	assert_int_equal(t.called, 1);
+	assert_int_equal(h->held_count, 0);
+	sh("tc qdisc del dev w0 root");
+	wait_called(h, &t, 3);
+	assert_int_equal(xdivert_injection_destroy(h, -1), 0);
+	forget_silent();
+	drain_wire(lab.wire_w);
 	check_books();
 }
 
@@ -381,7 +446,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		contract_test(test_C27_handed_over_during_a_batch),
 		contract_test(test_C26_sizes_that_waited),
+		contract_test(test_C26_parts_that_waited),
 		contract_test(test_C26_answer_between_compartments),
+		contract_test(test_C26_past_the_neighbour),
 		contract_test(test_C27_steered_to_other_cpus),
 		contract_test(test_C25_memory_for_some),
 		contract_test(test_C25_interface_goes_at_once),
