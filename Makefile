@@ -27,7 +27,8 @@ MAIN := loader/main.c $(wildcard loader/cmd_*.c) loader/daemon.c loader/active.c
 LIB := $(filter-out $(MAIN),$(wildcard loader/*.c)) $(wildcard loader/callouts/*.c)
 LIB_OBJ := $(LIB:%.c=$(B)/%.o)
 MAIN_OBJ := $(MAIN:%.c=$(B)/%.o)
-SKELS := $(B)/xdp_ingress.skel.h $(B)/tc_ingress.skel.h $(B)/xdp_tap.skel.h $(B)/inject.skel.h
+SKELS := $(B)/xdp_ingress.skel.h $(B)/tc_ingress.skel.h $(B)/tc_rest.skel.h $(B)/xdp_tap.skel.h \
+	$(B)/inject.skel.h
 C_TESTS := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/unit/test_*.c tests/bpf/test_*.c \
 	tests/contract/test_*.c))
 
@@ -82,6 +83,7 @@ $(B)/%.bpf.o: bpf/%.bpf.c vmlinux.h $(wildcard bpf/*.h include/xdivert/*.h)
 $(B)/inject.linked.o: $(B)/inject.bpf.o $(B)/complete.bpf.o $(B)/neigh.bpf.o
 $(B)/xdp_ingress.linked.o: $(B)/xdp_ingress.bpf.o
 $(B)/tc_ingress.linked.o: $(B)/tc_ingress.bpf.o
+$(B)/tc_rest.linked.o: $(B)/tc_rest.bpf.o
 $(B)/xdp_tap.linked.o: $(B)/xdp_tap.bpf.o
 $(B)/%.linked.o:
 	$(call say,BPF-LINK,$@)

@@ -225,6 +225,7 @@ static __always_inline void fill_meta(struct xdv_meta *meta,
 	meta->oif = s->oif;
 	meta->l3_offset = ETH_HLEN;
 	meta->layer = s->layer;
+	meta->stub = 0;
 }
 
 #endif

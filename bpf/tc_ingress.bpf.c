@@ -278,6 +278,32 @@ static __always_inline __u64 coming(const struct xdv_queue *queue, __u64 now)
 	return n && now - queue->last > XDV_TRANSIT_MAX ? 0 : n;
 }
 
+/* Are there pages for what the tap's socket does not take? */
+static __always_inline bool has_pages(const struct xdv_queue *queue,
+				      __u64 pieces, __u32 len)
+{
+	__u64 taken = queue->rest_taken - queue->rest_done;
+
+	return taken + pieces * XDV_PAGES_OF(len) <= queue->rests;
+}
+
+/* Has the tap room for it? */
+static __always_inline bool fits(const struct xdv_queue *queue,
+				 const struct xdv_control *control,
+				 struct xdv_scratch *s)
+{
+	__u64 n = coming(queue, s->now);
+	__u32 len = s->piece + ETH_HLEN + VLAN_HLEN;
+
+	s->frames = XDV_FRAMES_OF(len);
+	if (s->piece > control->tap_longest) {
+		s->frames = 1;
+		if (!has_pages(queue, n + s->pieces, len))
+			return false;
+	}
+	return has_room(queue, n * s->frames, s->pieces * s->frames);
+}
+
 /* Into a tap, or UNSERVED. */
 static __always_inline int serve(struct __sk_buff *skb, struct xdv_scratch *s,
 				 struct xdv_stats *stats)
@@ -288,17 +314,15 @@ static __always_inline int serve(struct __sk_buff *skb, struct xdv_scratch *s,
 	__u64 seq;
 
 	control = bpf_map_lookup_elem(&xdv_control, &zero);
-	if (!control || routers_business(s) || s->piece > control->tap_longest)
+	if (!control || routers_business(s))
 		return UNSERVED;
-	s->frames = XDV_FRAMES_OF(s->piece + ETH_HLEN + VLAN_HLEN);
 	tap = choose_tap(skb, control);
 	if (tap >= XDV_MAX_QUEUES || !control->tap[tap])
 		return UNSERVED;
 	row = XDV_TAP_SLOT * XDV_MAX_QUEUES + tap;
 	queue = bpf_map_lookup_elem(&xdv_queues, &row);
 	if (!queue || !bpf_map_lookup_elem(&xdv_xsks, &row) ||
-	    !has_room(queue, coming(queue, s->now) * s->frames,
-		      s->pieces * s->frames))
+	    !fits(queue, control, s))
 		return UNSERVED;
 	seq = note(control, queue, row, s);
 	if (!seq || address(skb, link_header(s), control, seq)) {

@@ -50,8 +50,10 @@ static int free_slot(const struct xdivert *s)
 	return -ENOSPC;
 }
 
-/* In generic mode what is longer than the MTU was not cut into segments yet. */
-static int check_mtu(const char *ifname, __u32 *longest)
+/* In generic mode what is longer than the MTU was not cut into segments yet.
+ * Taps take any.
+ */
+static int check_mtu(const char *ifname, bool tc, __u32 *longest)
 {
 	int mtu = netdev_mtu(ifname);
 
@@ -59,12 +61,12 @@ static int check_mtu(const char *ifname, __u32 *longest)
 	if (mtu <= XDV_PACKET_MAX)
 		return mtu < 0 ? mtu : 0;
 	*longest = mtu;
-	if (multibuf_works())
+	if (tc || multibuf_works())
 		return 0;
 	return error_set(-EMSGSIZE,
 			 "%s: MTU %d is more than a frame holds (%d), and only "
-			 "kernels from 6.6 on use several; lower it with "
-			 "'ip link set %s mtu %d'",
+			 "kernels from 6.6 on use several; try --hook tc, or "
+			 "lower it with 'ip link set %s mtu %d'",
 			 ifname, mtu, XDV_PACKET_MAX, ifname, XDV_PACKET_MAX);
 }
 
@@ -213,7 +215,8 @@ static int prepare(struct xdivert *s, const char *ifname,
 				 ifname,
 				 iface->hook == XDV_HOOK_TC ? "tc" : "xdp");
 	rc = check_opts(ifname, opts);
-	rc = rc ? rc : check_mtu(ifname, &iface->longest);
+	rc = rc ? rc
+		: check_mtu(ifname, opts->hook == XDV_HOOK_TC, &iface->longest);
 	if (rc)
 		return rc;
 	iface->fail = opts->fail;
@@ -377,7 +380,7 @@ int hook_count(const struct xdivert *s)
 	return n;
 }
 
-/* Its name and address may have changed since. */
+/* Its name and address may have changed since, and what comes in. */
 static void refresh(const struct xdivert *s, struct xdv_iface *iface)
 {
 	struct xdv_iface new = *iface;
@@ -385,6 +388,8 @@ static void refresh(const struct xdivert *s, struct xdv_iface *iface)
 	if (!if_indextoname(iface->ifindex, new.name) ||
 	    netdev_mac(iface->ifindex, new.mac))
 		return;
+	if (iface->hook == XDV_HOOK_TC)
+		check_mtu(new.name, true, &new.longest);
 	if (memcmp(&new, iface, sizeof(new)))
 		bpf_map_update_elem(s->ifaces, &iface->ifindex, &new,
 				    BPF_EXIST);

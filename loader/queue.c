@@ -263,13 +263,14 @@ static int serve_all(struct queues *q, const struct xdv_iface *iface)
 }
 
 /* The tap that interfaces with the TC hook share. */
-static int serve_tap(struct queues *q)
+static int serve_tap(struct queues *q, uint32_t longest)
 {
 	struct queue model = {.tap = true}, *queue;
 	int rc = 0, home;
 
 	if (!q->tap)
-		rc = tap_open(&q->tap, q->h->x, q->h->share, q->h->shares);
+		rc = tap_open(&q->tap, q->h->x, q->h->share, q->h->shares,
+			      longest);
 	if (rc)
 		return rc;
 	model.row = tap_row(q->tap);
@@ -279,6 +280,7 @@ static int serve_tap(struct queues *q)
 	home = netns_enter(tap_netns(q->tap));
 	if (home < 0)
 		return home;
+	q->s->occupancy[model.row].rests = tap_pages(q->tap);
 	rc = serve(q, &model, PAIR_FAR, 0, XDP_FLAGS_DRV_MODE);
 	netns_leave(home);
 	return rc;
@@ -360,19 +362,28 @@ static bool hoards(const struct queues *q, struct queue *queue)
 	return q->starved && queue->lent > share_of(q) + SLACK && empty(queue);
 }
 
-/* Does an interface have the TC hook? */
-static bool tap_needed(const struct queues *q)
+/* The longest packet of the interfaces with the TC hook, 0: there is none. */
+static uint32_t tap_needed(const struct queues *q)
 {
 	__u32 key, *previous = NULL;
 	struct xdv_iface iface;
+	uint32_t longest = 0;
 
 	while (!bpf_map_get_next_key(q->s->ifaces, previous, &key)) {
 		previous = &key;
 		if (!bpf_map_lookup_elem(q->s->ifaces, &key, &iface) &&
-		    iface.hook == XDV_HOOK_TC)
-			return true;
+		    iface.hook == XDV_HOOK_TC && iface.longest > longest)
+			longest = iface.longest;
 	}
-	return false;
+	return longest;
+}
+
+/* Is the tap alive, and does it do for what is attached? */
+static bool tap_wanted(const struct queues *q)
+{
+	uint32_t longest = tap_needed(q);
+
+	return longest && tap_alive(q->tap) && tap_takes(q->tap, longest);
 }
 
 /* Does the interface that this queue was opened for still have its slot? */
@@ -384,23 +395,22 @@ static bool wanted(const struct queues *q, struct queue *queue)
 	if (!queue->open || hoards(q, queue))
 		return false;
 	if (queue->tap)
-		return tap_alive(q->tap) && tap_needed(q);
+		return tap_wanted(q);
 	return !bpf_map_lookup_elem(q->s->ifaces, &ifindex, &iface) &&
 	       iface.serial == queue->serial &&
 	       iface.slot == queue->row / XDV_MAX_QUEUES;
 }
 
-/* One that somebody deleted is replaced. */
+/* One that somebody deleted is replaced, and one that takes too little. */
 static int update_tap(struct queues *q)
 {
-	bool needed = tap_needed(q);
+	uint32_t longest = tap_needed(q);
 
-	if (q->tap && !find_queue(q, tap_row(q->tap)) &&
-	    !(needed && tap_alive(q->tap))) {
+	if (q->tap && !find_queue(q, tap_row(q->tap)) && !tap_wanted(q)) {
 		tap_close(q->tap);
 		q->tap = NULL;
 	}
-	return needed ? serve_tap(q) : 0;
+	return longest ? serve_tap(q, longest) : 0;
 }
 
 int queues_update(struct queues *q)
@@ -528,13 +538,19 @@ static void prefetch(const struct queues *q, const struct xdp_desc *desc)
 		__builtin_prefetch(p + i, 1);
 }
 
+static const struct xdv_meta *meta_of(const struct queues *q,
+				      const struct xdp_desc *desc)
+{
+	return (const struct xdv_meta *)(q->h->umem + desc->addr) - 1;
+}
+
 static struct xdivert_packet *take(struct queues *q, struct queue *queue,
 				   const struct xdp_desc *desc)
 {
 	uint64_t frame = desc->addr / XDV_FRAME_SIZE;
 	struct xdivert_packet *p = &q->h->packets[frame];
 	uint8_t *start = p->base + desc->addr % XDV_FRAME_SIZE;
-	const struct xdv_meta *meta = (const void *)(start - sizeof(*meta));
+	const struct xdv_meta *meta = meta_of(q, desc);
 
 	p->state = PACKET_OURS;
 	p->diverted = true;
@@ -600,11 +616,30 @@ static struct xdivert_packet *gather(struct queues *q, struct queue *queue,
 	return p;
 }
 
+/* Put the rest behind a stub. NULL: it is lost, or there is no memory. */
+static struct xdivert_packet *complete(struct queues *q,
+				       struct xdivert_packet *first)
+{
+	struct xdivert_packet *p;
+	struct xdv_stub stub;
+
+	first->len -= sizeof(stub);
+	memcpy(&stub, first->data + first->len, sizeof(stub));
+	p = pool_move_out(first, first->len + stub.len);
+	if (!tap_rest(q->tap, &stub, p ? p->data + p->len : NULL) || !p) {
+		xdivert_packet_free(p ? p : first);
+		return NULL;
+	}
+	p->len += stub.len;
+	return p;
+}
+
 static unsigned int receive(struct queues *q, struct queue *queue,
 			    struct xdivert_packet **packets, unsigned int max)
 {
 	uint32_t at, i, m, count = 0;
 	uint32_t n = xsk_ring_cons__peek(&queue->rx, max + FRAMES_MOST, &at);
+	const struct xdp_desc *desc;
 	struct xdivert_packet *p;
 
 	for (i = 0; i < n && i < max; i++)
@@ -613,8 +648,11 @@ static unsigned int receive(struct queues *q, struct queue *queue,
 		m = frames_of(queue, at + i, n - i);
 		if (!m)
 			break;
-		p = take(q, queue, xsk_ring_cons__rx_desc(&queue->rx, at + i));
-		if (m > 1 || p->len > XDV_PACKET_MAX)
+		desc = xsk_ring_cons__rx_desc(&queue->rx, at + i);
+		p = take(q, queue, desc);
+		if (meta_of(q, desc)->stub)
+			p = complete(q, p);
+		else if (m > 1 || p->len > XDV_PACKET_MAX)
 			p = gather(q, queue, p, at + i, m);
 		if (p)
 			packets[count++] = p;

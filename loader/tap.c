@@ -17,16 +17,22 @@
 #include "netdev.h"
 #include "netlink.h"
 #include "pair.h"
+#include "rest.h"
 #include "tap.h"
 #include "xdp_tap.skel.h"
 
 struct tap {
 	struct xdivert *x;
-	struct pair pair;
+	struct pair pair; /* that leads to the socket */
 	struct xdp_tap *skel;
 	int link; /* of its program at the far end */
 	uint32_t index;
-	uint32_t longest; /* IP packet */
+	uint32_t longest; /* IP packet that fits through it */
+	/* If the socket takes less than comes: a pair in front, whose far end's
+	 * namespace has the other one's near end.
+	 */
+	struct pair outer;
+	struct rest *rest;
 };
 
 /*
@@ -55,6 +61,26 @@ static void queue_up(uint32_t ifindex)
 int tap_netns(const struct tap *tap)
 {
 	return tap->pair.netns;
+}
+
+static uint32_t socket_longest(void)
+{
+	return multibuf_works() ? MULTIBUF_LONGEST : XDV_PACKET_MAX;
+}
+
+bool tap_takes(const struct tap *tap, uint32_t longest)
+{
+	return longest <= tap->longest;
+}
+
+uint32_t tap_pages(const struct tap *tap)
+{
+	return tap->rest ? XDV_REST_PAGES : 0;
+}
+
+bool tap_rest(const struct tap *tap, const struct xdv_stub *stub, uint8_t *to)
+{
+	return rest_take(tap->rest, stub, to);
 }
 
 static int load(struct tap *tap)
@@ -103,7 +129,7 @@ static int open_far_end(struct tap *tap)
 
 	if (home < 0)
 		return home;
-	rc = pair_bring_up(PAIR_FAR, tap->longest);
+	rc = pair_bring_up(PAIR_FAR, socket_longest());
 	if (!rc) {
 		tap->link = bpf_link_create(
 			bpf_program__fd(tap->skel->progs.xdv_tap),
@@ -117,20 +143,62 @@ static int open_far_end(struct tap *tap)
 /* Without these offloads the kernel completes checksums at the near end, and
  * puts VLAN tags where they were.
  */
-static int open_near_end(struct tap *tap)
+static int open_near_end(const struct pair *pair, uint32_t longest)
 {
 	char name[IF_NAMESIZE];
 	int rc;
 
-	if (!if_indextoname(tap->pair.ifindex, name))
+	if (!if_indextoname(pair->ifindex, name))
 		return -errno;
-	queue_up(tap->pair.ifindex);
+	queue_up(pair->ifindex);
 	rc = netdev_no_tx_offloads(name);
-	return rc ? rc : pair_bring_up(name, tap->longest);
+	return rc ? rc : pair_bring_up(name, longest);
+}
+
+static int open_pair(struct tap *tap)
+{
+	int rc = pair_open(&tap->pair);
+
+	rc = rc ? rc : load(tap);
+	rc = rc ? rc : open_far_end(tap);
+	return rc ? rc : open_near_end(&tap->pair, socket_longest());
+}
+
+/* The pair that leads to the socket, where the outer one ends. */
+static int open_inside(struct tap *tap)
+{
+	int home = netns_enter(tap->outer.netns), rc;
+
+	if (home < 0)
+		return home;
+	rc = pair_bring_up(PAIR_FAR, tap->longest);
+	rc = rc ? rc : open_pair(tap);
+	rc = rc ? rc
+		: rest_open(&tap->rest, tap->x, tap_row(tap),
+			    tap->pair.ifindex);
+	netns_leave(home);
+	return rc;
+}
+
+static int open_pairs(struct tap *tap)
+{
+	int rc;
+
+	if (tap->longest == socket_longest())
+		return open_pair(tap);
+	rc = pair_open(&tap->outer);
+	rc = rc ? rc : open_inside(tap);
+	return rc ? rc : open_near_end(&tap->outer, tap->longest);
+}
+
+/* What the hook sends to, here. */
+static int entrance(const struct tap *tap)
+{
+	return tap->outer.ifindex ? tap->outer.ifindex : tap->pair.ifindex;
 }
 
 int tap_open(struct tap **result, struct xdivert *x, unsigned int share,
-	     unsigned int shares)
+	     unsigned int shares, uint32_t longest)
 {
 	struct tap *tap = calloc(1, sizeof(*tap));
 	uint32_t first = XDV_TAP_SLOT * XDV_MAX_QUEUES;
@@ -139,21 +207,19 @@ int tap_open(struct tap **result, struct xdivert *x, unsigned int share,
 	if (!tap)
 		return -ENOMEM;
 	tap->x = x;
-	tap->longest = multibuf_works() ? MULTIBUF_LONGEST : XDV_PACKET_MAX;
-	tap->link = tap->pair.netns = -1;
+	tap->longest = longest > socket_longest() ? MULTIBUF_LONGEST
+						  : socket_longest();
+	tap->link = tap->pair.netns = tap->outer.netns = -1;
 	while (XDV_SHARE_OF(first + tap->index, shares) != share)
 		tap->index++;
-	rc = pair_open(&tap->pair);
-	rc = rc ? rc : load(tap);
-	rc = rc ? rc : open_far_end(tap);
-	rc = rc ? rc : open_near_end(tap);
+	rc = open_pairs(tap);
 	rc = rc ? rc : pin(tap);
 	if (rc) {
 		tap_close(tap);
 		return rc;
 	}
-	x->shared->tap_longest = tap->longest;
-	__atomic_store_n(&x->shared->tap[tap->index], tap->pair.ifindex,
+	x->shared->tap_longest = socket_longest();
+	__atomic_store_n(&x->shared->tap[tap->index], entrance(tap),
 			 __ATOMIC_RELEASE);
 	*result = tap;
 	return 0;
@@ -163,13 +229,15 @@ void tap_close(struct tap *tap)
 {
 	if (!tap)
 		return;
-	if (tap->pair.ifindex > 0) {
+	if (entrance(tap) > 0) {
 		tap->x->shared->tap[tap->index] = 0;
 		unpin(tap);
 	}
+	rest_close(tap->rest);
 	if (tap->link >= 0)
 		close(tap->link);
 	pair_close(&tap->pair);
+	pair_close(&tap->outer);
 	xdp_tap__destroy(tap->skel);
 	free(tap);
 }
@@ -178,7 +246,7 @@ bool tap_alive(const struct tap *tap)
 {
 	char name[IF_NAMESIZE];
 
-	return if_indextoname(tap->pair.ifindex, name);
+	return if_indextoname(entrance(tap), name);
 }
 
 uint32_t tap_row(const struct tap *tap)

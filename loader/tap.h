@@ -12,13 +12,19 @@
 
 struct tap;
 
-/* The one of this share. -errno. */
+/* The one of this share, for packets of up to so many bytes. -errno. */
 int tap_open(struct tap **tap, struct xdivert *x, unsigned int share,
-	     unsigned int shares);
+	     unsigned int shares, uint32_t longest);
 void tap_close(struct tap *tap);
 
 /* Somebody may have deleted its devices. */
 bool tap_alive(const struct tap *tap);
+/* Will it do for packets of that length? */
+bool tap_takes(const struct tap *tap, uint32_t longest);
+/* Of its xdv_rest, if it has one. */
+uint32_t tap_pages(const struct tap *tap);
+/* rest_take() of that. */
+bool tap_rest(const struct tap *tap, const struct xdv_stub *stub, uint8_t *to);
 /* Its row in xdv_queues and xdv_xsks. */
 uint32_t tap_row(const struct tap *tap);
 /* Where its far end is; the tap's. */

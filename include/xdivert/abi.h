@@ -22,7 +22,7 @@
 #endif
 
 /* Changes with every struct below: two versions do not share maps. */
-#define XDV_ABI 17
+#define XDV_ABI 18
 
 #define XDV_MAX_IFACES	 64
 #define XDV_MAX_QUEUES	 64 /* receive queues of one interface */
@@ -59,6 +59,16 @@
  */
 #define XDV_FRAME_DATA	   (XDV_FRAME_SIZE - 256)
 #define XDV_FRAMES_OF(len) (((len)-1) / XDV_FRAME_DATA + 1)
+/*
+ * Before that kernel what is longer than XDV_PACKET_MAX goes through a tap as
+ * a stub: its beginning in the frame, followed by struct xdv_stub that says in
+ * which pages of the tap's xdv_rest the rest is.
+ */
+#define XDV_STUB_HEAD	   256	/* bytes of the packet */
+#define XDV_REST_PAGE	   4080 /* bytes of it in a page */
+#define XDV_REST_PAGES	   4096 /* of a tap, power of two */
+#define XDV_REST_MOST	   17	/* of a packet */
+#define XDV_PAGES_OF(len)  (((len)-XDV_STUB_HEAD - 1) / XDV_REST_PAGE + 1)
 /* Longer ones do not leave as live frames; xdv_inject sees their beginning. */
 #define XDV_BIG_HEAD	   256
 /* Packets up to that go with their descriptor. */
@@ -79,9 +89,26 @@ struct xdv_meta {
 	__u32 iif;
 	__u32 oif;	 /* from the FIB */
 	__u16 l3_offset; /* from the frame's first byte to its IP header */
-	__u16 layer;	 /* enum xdv_layer */
+	__u8 layer;	 /* enum xdv_layer */
+	__u8 stub;	 /* 1: of a longer packet */
 };
 XDV_SIZE(struct xdv_meta, 24);
+
+/* A page of xdv_rest. Pages are numbered as they are taken, from 0 on. */
+struct xdv_rest {
+	__u64 number; /* one more than its own; another: it was written anew */
+	__u64 pad;
+	__u8 bytes[XDV_REST_PAGE];
+};
+XDV_SIZE(struct xdv_rest, 4096);
+
+/* The end of a stub. */
+struct xdv_stub {
+	__u64 first; /* number of the first page */
+	__u32 len;   /* of the rest */
+	__u32 pad;
+};
+XDV_SIZE(struct xdv_stub, 16);
 
 enum xdv_layer {
 	XDV_LAYER_NONE,
@@ -132,7 +159,7 @@ struct xdv_iface {
 	char name[XDV_NAME_LEN];
 	__u8 mac[6]; /* what is not sent to it is not ours */
 	__u8 pad[2];
-	__u32 longest; /* XDP: IP packet that its sockets take */
+	__u32 longest; /* IP packet that comes in and is served */
 	__u32 pad2;
 };
 
@@ -145,14 +172,16 @@ struct xdv_queue {
 	 */
 	__u64 entered;
 	__u64 left;
-	__u64 last; /* when something went in */
-	__u64 seq;  /* the last that came out */
-	__u64 run;  /* how much of it */
-	__u64 pad0[1];
-	__u64 consumed; /* by the daemon; on its own cache line */
+	__u64 last;	  /* when something went in */
+	__u64 seq;	  /* the last that came out */
+	__u64 run;	  /* how much of it */
+	__u64 rest_taken; /* a tap's: pages of xdv_rest, ever */
+	__u64 consumed;	  /* by the daemon; on its own cache line */
 	__u64 limit;
-	__u64 serial; /* of the attachment that the daemon serves here */
-	__u64 pad1[5];
+	__u64 serial;	 /* of the attachment that the daemon serves here */
+	__u64 rests;	 /* a tap's: pages of xdv_rest that there are, or 0 */
+	__u64 rest_done; /* of those taken, how many are free again */
+	__u64 pad1[3];
 };
 XDV_SIZE(struct xdv_queue, 128);
 
@@ -264,7 +293,7 @@ struct xdv_control {
 	__u64 tapped;		   /* ever sent into a tap */
 	__u32 taps;		   /* of the daemon, a share of it has one */
 	__u32 tap[XDV_MAX_QUEUES]; /* its ifindex here, 0: none */
-	__u32 tap_longest;	   /* IP packet that it takes */
+	__u32 tap_longest;	   /* IP packet that its socket takes */
 	struct xdv_stats gone;	   /* rows of interfaces that are no more */
 };
 
