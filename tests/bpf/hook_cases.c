@@ -412,6 +412,27 @@ static void test_fragments(void **state)
 	flush_rules();
 }
 
+/* Before kernel 6.6 a long packet needs pages of the tap beside its frame. */
+static void pages_for_the_rest(const struct frame *f)
+{
+	struct xdv_queue *queue = lab_queue(), was = *queue;
+	uint32_t longest = lab.x->shared->tap_longest;
+
+	lab.x->shared->tap_longest = XDV_PACKET_MAX;
+	queue->rests = 0;
+	assert_int_equal(run(f, NULL), PASSED);
+	queue->rests = 2;
+	assert_int_equal(run(f, NULL), DIVERTED);
+	queue->rest_taken = queue->rest_done + 1;
+	assert_int_equal(run(f, NULL), DIVERTED);
+	queue->rest_taken = queue->rest_done + 2;
+	assert_int_equal(run(f, NULL), PASSED);
+	queue->rest_done += 2;
+	assert_int_equal(run(f, NULL), DIVERTED);
+	queue->rests = was.rests;
+	lab.x->shared->tap_longest = longest;
+}
+
 static void test_sizes(void **state)
 {
 	struct xdivert_stats before, after;
@@ -439,6 +460,8 @@ static void test_sizes(void **state)
 		after = stats();
 		assert_int_equal(after.unserved, before.unserved + 1);
 	}
+	if (lab.hook == XDV_HOOK_TC)
+		pages_for_the_rest(&f);
 	flush_rules();
 }
 

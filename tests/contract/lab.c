@@ -189,6 +189,17 @@ uint32_t lab_build(const struct udp *u, uint8_t *data)
 	return len;
 }
 
+void lab_seal(uint8_t *ip)
+{
+	uint16_t sum;
+
+	if (ip[0] >> 4 == 6)
+		return;
+	memset(ip + 10, 0, 2);
+	sum = xdivert_checksum(ip, 20, 0);
+	memcpy(ip + 10, &sum, 2);
+}
+
 struct xdivert_packet *lab_packet(struct xdivert_injection *h,
 				  const struct udp *u)
 {
@@ -204,7 +215,7 @@ struct xdivert_packet *lab_packet(struct xdivert_injection *h,
 
 void lab_send(const uint8_t *data, uint32_t len)
 {
-	uint8_t frame[2100];
+	uint8_t frame[9100];
 
 	memcpy(frame, lab.mac_v0, 6);
 	memcpy(frame + 6, lab.mac_v1, 6);

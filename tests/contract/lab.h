@@ -46,6 +46,8 @@ struct udp {
 	const char *text;
 };
 uint32_t lab_build(const struct udp *u, uint8_t *data);
+/* Complete the sum of an IPv4 header without options; IPv6 has none. */
+void lab_seal(uint8_t *ip);
 struct xdivert_packet *lab_packet(struct xdivert_injection *h,
 				  const struct udp *u);
 

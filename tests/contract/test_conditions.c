@@ -63,7 +63,6 @@ static void send_packet(enum packet packet)
 	uint8_t frame[200] = {1, 0, 0x5e, 0, 0, 9}, *data = frame + 14;
 	const struct udp *u = packet == RECEIVED ? &to_us : &through;
 	uint32_t len = lab_build(u, data);
-	uint16_t sum;
 
 	if (packet == FRAGMENT) {
 		len -= len % 8 - 4; /* 20, and some times 8 */
@@ -72,8 +71,7 @@ static void send_packet(enum packet packet)
 	}
 	if (packet == TO_MANY)
 		memcpy(data + 16, "\xe0\0\0\x9", 4);
-	sum = xdivert_checksum(data, 20, 0);
-	memcpy(data + 10, &sum, 2);
+	lab_seal(data);
 	if (packet != TO_MANY) {
 		lab_send(data, len);
 		return;

@@ -36,11 +36,7 @@ static uint32_t build(uint8_t *data, int family, uint32_t text)
 	u.family = family;
 	u.text = body;
 	len = lab_build(&u, data);
-	if (family == 4) {
-		uint16_t sum = xdivert_checksum(data, 20, 0);
-
-		memcpy(data + 10, &sum, 2);
-	}
+	lab_seal(data);
 	return len;
 }
 

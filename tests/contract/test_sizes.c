@@ -299,15 +299,6 @@ static void test_C26_order_of_what_is_cut(void **state)
 	check_books();
 }
 
-static void seal(uint8_t *ip)
-{
-	uint16_t sum;
-
-	memset(ip + 10, 0, 2);
-	sum = xdivert_checksum(ip, 20, 0);
-	memcpy(ip + 10, &sum, 2);
-}
-
 /* Its sender is told, unless the packet says otherwise. */
 static void told_or_not(struct xdivert_injection *h, uint32_t flag)
 {
@@ -322,7 +313,7 @@ static void told_or_not(struct xdivert_injection *h, uint32_t flag)
 		 "one hundred bytes, and that may not be cut";
 	len = lab_build(&u, data);
 	data[6] = DF;
-	seal(data);
+	lab_seal(data);
 	drain_wire(lab.wire_v);
 	lab_send(data, len);
 	receive_one(h, &p);

@@ -299,12 +299,7 @@ static void test_C18_injection_state(void **state)
 	xdivert_packet_free(p);
 	/* One hop further on. */
 	frame[14 + 8] = 19;
-	memset(frame + 14 + 10, 0, 2);
-	{
-		uint16_t sum = xdivert_checksum(frame + 14, 20, 0);
-
-		memcpy(frame + 24, &sum, 2);
-	}
+	lab_seal(frame + 14);
 	lab_send(frame + 14, n - 14);
 	receive_one(h, &p);
 	assert_int_equal(xdivert_query_injection_state(h, p, NULL),
@@ -312,12 +307,7 @@ static void test_C18_injection_state(void **state)
 	xdivert_packet_free(p);
 	/* A repetition from its sender has the TTL that ours had before. */
 	frame[14 + 8] = 21;
-	memset(frame + 14 + 10, 0, 2);
-	{
-		uint16_t sum = xdivert_checksum(frame + 14, 20, 0);
-
-		memcpy(frame + 24, &sum, 2);
-	}
+	lab_seal(frame + 14);
 	lab_send(frame + 14, n - 14);
 	receive_one(h, &p);
 	assert_int_equal(xdivert_query_injection_state(h, p, NULL),

@@ -93,9 +93,8 @@ static void *inject_many(void *arg)
 	unsigned int seed = w->number + 1, i;
 	uint8_t data[200];
 	uint32_t len = lab_build(w->packet, data);
-	uint16_t sum = xdivert_checksum(data, 20, 0);
 
-	memcpy(data + 10, &sum, 2);
+	lab_seal(data);
 	for (i = 0; i < 200000; i++) {
 		inject_one(w, data, len,
 			   rand_r(&seed) % 8 ? w->target : NOWHERE);
@@ -266,7 +265,6 @@ static void send_both(int i)
 	const uint8_t *mac;
 	uint8_t frame[200];
 	char text[16];
-	uint16_t sum;
 	uint32_t len;
 	int net;
 
@@ -276,8 +274,7 @@ static void send_both(int i)
 		u.from_net = net;
 		u.to_net = 3 - net;
 		len = lab_build(&u, frame + 14);
-		sum = xdivert_checksum(frame + 14, 20, 0);
-		memcpy(frame + 24, &sum, 2);
+		lab_seal(frame + 14);
 		mac = net == 1 ? lab.mac_v0 : lab.mac_w0;
 		memcpy(frame, mac, 6);
 		memcpy(frame + 6, lab.mac_v1, 6);

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import random
+import signal
 import socket
 
 import pytest
@@ -227,3 +228,71 @@ def test_inject(jumbo):
     jumbo.gateway.xdivert("inject", "--oif", "g1", "--hex",
                           bytes(whole).hex())
     assert received(path, b"a-marker")[14:] == bytes(whole)
+
+
+@pytest.fixture
+def older(jumbo, monkeypatch):
+    """Before 6.6 the rest of a long packet goes beside its frame."""
+    monkeypatch.setenv("XDIVERT_NO_MULTIBUF", "1")
+    return jumbo
+
+
+def test_no_room_for_the_rest(older):
+    """What the daemon does not fetch in time is unserved, not lost, and all
+    that was taken comes out whole.
+    """
+    path = Path(older)
+    serve(older, "udp", "--do", "set ip.dscp 10", hook=("--hook", "tc"))
+    daemon = older.gateway.daemons[-1]
+    frame = bytes(Ether(**path.to_gateway) / packet("IPv4", text_of(8900)))
+    daemon.freeze()
+    for _ in range(1600):
+        path.client.send(frame)
+    wait_for(lambda: older.gateway.stats()["unserved"] > 200)
+    os.kill(daemon.pid, signal.SIGCONT)
+    stats = wait_for(lambda: (s := older.gateway.settled())["seen"] >= 1600
+                     and s)
+    assert stats["diverted"] == stats["completed"] == 4096 // 3
+    assert stats["queue_dropped"] == 0
+    # All of it is free again.
+    for _ in range(3):
+        text = text_of(8900, (8890, b"needle"))
+        path.send(packet("IPv4", text))
+    wait_for(lambda: older.gateway.settled()["completed"] ==
+             stats["completed"] + 3)
+
+
+def test_an_mtu_that_grows(older):
+    """The tap in use is replaced by one that takes more."""
+    for host, ifname in ENDS[:2]:
+        getattr(older, host).run(f"ip link set {ifname} mtu 1500")
+    path = Path(older)
+    serve(older, "udp", "--do", "set ip.dscp 10", hook=("--hook", "tc"))
+    path.send(packet("IPv4", text_of(1400, (9, b"a-marker"))))
+    assert Ether(received(path, b"a-marker"))[IP].tos == 40
+    for host, ifname in ENDS[:2]:
+        getattr(older, host).run(f"ip link set {ifname} mtu {MTU}")
+
+    def edited():
+        path.send(packet("IPv4", text_of(8900, (9, b"a-marker"))))
+        return Ether(received(path, b"a-marker"))[IP].tos == 40
+    wait_for(edited)
+    path.send(packet("IPv4", text_of(1400, (9, b"a-marker"))))
+    assert Ether(received(path, b"a-marker"))[IP].tos == 40
+
+
+def test_several_workers(older):
+    """Each has a tap of its own, and so have its long packets."""
+    path = Path(older)
+    older.gateway.xdivert("attach", "g0", "--hook", "tc")
+    older.gateway.rule("r", "udp", "--do", "replace needle NEEDLE")
+    older.gateway.serving("--workers", "2")
+    for n in range(64):
+        text = text_of(8900 - n, (8800, b"needle"))
+        sent = packet("IPv4", text)
+        sent[UDP].sport = 1000 + n
+        del sent[UDP].chksum
+        path.send(sent)
+        frame = received(path, b"NEEDLE")
+        assert frame[42:] == text.replace(b"needle", b"NEEDLE")
+    assert older.gateway.settled()["completed"] == 64
