@@ -6,7 +6,6 @@ bench/README.md says how to read what comes out.
 import argparse
 import collections
 import contextlib
-import json
 import os
 import pathlib
 import platform
@@ -19,7 +18,7 @@ import report
 import results
 import scale
 import systems
-from topology import BUILD, DAEMON_CPU, TOP, Topology
+from topology import TOP, Topology
 
 # Times in ms, but tcp: s. latency: by rate.
 Mode = collections.namedtuple(

@@ -6,7 +6,7 @@
 #include <netinet/in.h>
 #include <string.h>
 
-#include "bytes.h"
+#include "ip.h"
 #include "checksum.h"
 #include "packet.h"
 #include "tunnel.h"
@@ -212,18 +212,6 @@ static bool sums_up(const uint8_t *ip, uint32_t len,
 		csum_add(csum_pseudo(ip, h, left), ip + h->transport, left));
 }
 
-/* Padding of a short frame may follow it. */
-static int inner_length(const uint8_t *ip, uint32_t left, uint32_t *len)
-{
-	if (left < 20)
-		return -EINVAL;
-	if (ip[0] >> 4 == 4)
-		*len = be16(ip + 2);
-	else
-		*len = 40 + be16(ip + 4);
-	return *len > left ? -EINVAL : 0;
-}
-
 /*
  * A kernel that leaves the inner checksum to a device gives the outer one the
  * value that is right when that is done. One that is right already was computed
@@ -232,12 +220,13 @@ static int inner_length(const uint8_t *ip, uint32_t left, uint32_t *len)
 static void complete_inner(uint8_t *ip, uint32_t len,
 			   const struct xdivert_headers *outer)
 {
-	uint32_t at = tunnel_inner(ip, len), inner;
+	uint32_t at = tunnel_inner(ip, len);
+	/* Padding of a short frame may follow it. */
+	uint32_t inner = ip_claims(ip + at, len - at);
 	struct xdivert_headers h;
 
-	if (!at || inner_length(ip + at, len - at, &inner) ||
-	    xdivert_parse(ip + at, inner, &h) || is_fragment(ip + at, &h) ||
-	    !unfinished(ip + at, inner, &h))
+	if (!at || inner > len - at || xdivert_parse(ip + at, inner, &h) ||
+	    is_fragment(ip + at, &h) || !unfinished(ip + at, inner, &h))
 		return;
 	if (outer->protocol == IPPROTO_UDP && be16(field(ip, outer)) &&
 	    sums_up(ip, len, outer))

@@ -3,9 +3,9 @@
 #include <netinet/in.h>
 #include <string.h>
 
-#include "bytes.h"
 #include "checksum.h"
 #include "fragment.h"
+#include "ip.h"
 
 #define IP_RESERVED 0x8000
 #define IP_DF	    0x4000
@@ -37,33 +37,13 @@ static int parse4(const uint8_t *data, uint32_t len, struct fragment *f)
 	return f->more || f->offset ? check(f) : 0;
 }
 
-/*
- * Walk the headers that may stand before a fragment header. *at and *field:
- * the first other one, and the byte that names it. false: cut short.
- */
-static bool walk6(const uint8_t *data, uint32_t len, uint32_t *at,
-		  uint32_t *field)
-{
-	*at = 40;
-	*field = 6;
-	while (data[*field] == IPPROTO_HOPOPTS ||
-	       data[*field] == IPPROTO_ROUTING ||
-	       data[*field] == IPPROTO_DSTOPTS) {
-		if (*at + 8 > len)
-			return false;
-		*field = *at;
-		*at += (data[*at + 1] + 1) * 8;
-	}
-	return *at <= len;
-}
-
 static int parse6(const uint8_t *data, uint32_t len, struct fragment *f)
 {
 	uint32_t at, field, bits;
 
 	if (len < 40 || be16(data + 4) + 40u != len)
 		return -EINVAL;
-	if (!walk6(data, len, &at, &field))
+	if (!ip6_walk(data, len, &at, &field))
 		return -EINVAL;
 	if (data[field] != IPPROTO_FRAGMENT)
 		return 0;

@@ -14,6 +14,7 @@
 #include "groups.h"
 #include "home.h"
 #include "inject.h"
+#include "ip.h"
 #include "live.h"
 #include "netlink.h"
 #include "queue.h"
@@ -217,12 +218,8 @@ int xdivert_callout_register(struct xdivert_injection *h,
 /* What follows the IP packet in a short frame is padding. */
 static bool trim(struct xdivert_packet *p)
 {
-	uint32_t len = 0;
+	uint32_t len = ip_claims(p->data, p->len);
 
-	if (p->len >= 20 && p->data[0] >> 4 == 4)
-		len = p->data[2] << 8 | p->data[3];
-	else if (p->len >= 40 && p->data[0] >> 4 == 6)
-		len = 40 + (p->data[4] << 8 | p->data[5]);
 	if (len < 20 || len > p->len)
 		return false;
 	p->len = len;

@@ -70,7 +70,8 @@ static uint32_t socket_longest(void)
 
 bool tap_takes(const struct tap *tap, uint32_t longest)
 {
-	return longest <= tap->longest;
+	/* Some interfaces (lo) may have more than an IP packet can. */
+	return longest <= tap->longest || tap->longest == MULTIBUF_LONGEST;
 }
 
 uint32_t tap_pages(const struct tap *tap)

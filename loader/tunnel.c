@@ -1,8 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-#include <netinet/in.h>
-#include <stdbool.h>
-
-#include "bytes.h"
+#include "ip.h"
 #include "tunnel.h"
 
 #define ETH_SIZE      14
@@ -16,18 +13,18 @@
 #define VXLAN_I		 8    /* it has a number, as all of them */
 #define PORT_GENEVE	 6081 /* RFC 8926 */
 
-/* What is left of the packet to look at. */
-struct rest {
+/* Where in the packet we are. */
+struct look {
 	const uint8_t *data;
 	uint32_t at, len;
 };
 
-static bool has(const struct rest *r, uint32_t n)
+static bool has(const struct look *r, uint32_t n)
 {
 	return r->at + n <= r->len;
 }
 
-static uint32_t in_ethernet(struct rest *r)
+static uint32_t in_ethernet(struct look *r)
 {
 	uint32_t type;
 
@@ -42,7 +39,7 @@ static uint32_t in_ethernet(struct rest *r)
 	return type == TYPE_IP || type == TYPE_IPV6 ? r->at : 0;
 }
 
-static uint32_t of_type(struct rest *r, uint32_t type)
+static uint32_t of_type(struct look *r, uint32_t type)
 {
 	if (type == TYPE_ETHERNET)
 		return in_ethernet(r);
@@ -50,7 +47,7 @@ static uint32_t of_type(struct rest *r, uint32_t type)
 }
 
 /* RFC 2784 and 2890: a key and a number may follow. */
-static uint32_t in_gre(struct rest *r)
+static uint32_t in_gre(struct look *r)
 {
 	uint32_t flags, type;
 
@@ -64,7 +61,7 @@ static uint32_t in_gre(struct rest *r)
 	return of_type(r, type);
 }
 
-static uint32_t in_udp(struct rest *r)
+static uint32_t in_udp(struct look *r)
 {
 	uint32_t port, type, options;
 
@@ -87,26 +84,19 @@ static uint32_t in_udp(struct rest *r)
 }
 
 /* The protocol behind the IP header and IPv6's extensions. */
-static uint32_t skip_header(struct rest *r)
+static uint32_t skip_header(struct look *r)
 {
-	uint32_t next;
+	uint32_t field;
 
 	if (r->data[0] >> 4 == 4) {
 		r->at = (r->data[0] & 0xf) * 4;
 		return r->data[9];
 	}
-	r->at = 40;
-	next = r->data[6];
-	while ((next == IPPROTO_HOPOPTS || next == IPPROTO_ROUTING ||
-		next == IPPROTO_DSTOPTS) &&
-	       has(r, 8)) {
-		next = r->data[r->at];
-		r->at += (r->data[r->at + 1] + 1) * 8;
-	}
-	return next;
+	return ip6_walk(r->data, r->len, &r->at, &field) ? r->data[field]
+							 : IPPROTO_NONE;
 }
 
-static uint32_t find(struct rest *r)
+static uint32_t find(struct look *r)
 {
 	switch (skip_header(r)) {
 	case IPPROTO_IPIP:
@@ -122,7 +112,7 @@ static uint32_t find(struct rest *r)
 
 uint32_t tunnel_inner(const uint8_t *ip, uint32_t len)
 {
-	struct rest r = {.data = ip, .len = len};
+	struct look r = {.data = ip, .len = len};
 	uint32_t at = find(&r);
 
 	return at < len ? at : 0;

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The daemon comes and goes; packets pass or drop as --fail says."""
 import json
-import pathlib
 import subprocess
 import threading
 import time

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from lab import wait_for
-from packets import ICMP, IP, TCP, UDP, V4, V6, Ether, IPv6, Path, udp, udp6
+from packets import ICMP, IP, TCP, UDP, V4, Ether, Path, udp, udp6
 
 
 @pytest.fixture(params=["xdp", "tc"])

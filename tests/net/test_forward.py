@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The way of a packet: which are diverted, and what leaves, to the byte."""
-
 import pytest
 
+from clients import ping
 from packets import (ICMP, IP, TCP, UDP, V4, V6, Ether, ICMPv6EchoRequest,
                      IPv6, Path, udp, udp6)
 from transfer import transfer
@@ -214,8 +214,8 @@ def test_forwarding_off_diverts_nothing(lab, path):
 def check_real_clients(lab):
     lab.gateway.rule("all", "ip or ip6", "--do", "replace mouse MOUSE")
     lab.gateway.daemon()
-    lab.client.run("ping -c 2 -i 0.01 -W 5 10.0.2.2")
-    lab.client.run("ping -c 2 -i 0.01 -W 5 fd00:2::2")
+    ping(lab, "10.0.2.2", 2)
+    ping(lab, "fd00:2::2", 2)
     text = b"a mouse and another mouse. " * 4000
     for address in ("10.0.2.2", "fd00:2::2"):
         got = transfer(lab, address, text)

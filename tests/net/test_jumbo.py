@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Packets longer than a frame of the UMEM, in and out as they are."""
 import contextlib
+import json
 import os
 import random
 import signal
@@ -296,3 +297,21 @@ def test_several_workers(older):
         frame = received(path, b"NEEDLE")
         assert frame[42:] == text.replace(b"needle", b"NEEDLE")
     assert older.gateway.settled()["completed"] == 64
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["", "old"])
+def test_a_longer_mtu_than_any_packet(lab, monkeypatch, old):
+    """Loopback's; nobody needs another tap for it."""
+    if old:
+        monkeypatch.setenv("XDIVERT_NO_MULTIBUF", "1")
+
+    def devices():
+        links = json.loads(lab.gateway.run("ip -j link show").stdout)
+        return {l["ifindex"] for l in links if l["ifname"].startswith("xdv")}
+    lab.gateway.xdivert("attach", "lo", "--hook", "tc")
+    lab.gateway.serving()
+    before = devices()
+    lab.gateway.xdivert("attach", "g0")
+    wait_for(lambda: all(i["served"] == i["queues"] for i in
+                         lab.gateway.status()["interfaces"]))
+    assert devices() == before

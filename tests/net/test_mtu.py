@@ -5,8 +5,8 @@ import socket
 
 import pytest
 from scapy.layers.inet import ICMP
-from scapy.layers.inet6 import (ICMPv6DestUnreach, ICMPv6EchoRequest,
-                                ICMPv6PacketTooBig, IPv6ExtHdrFragment)
+from scapy.layers.inet6 import (ICMPv6DestUnreach, ICMPv6PacketTooBig,
+                                IPv6ExtHdrFragment)
 from scapy.packet import Raw
 
 from lab import wait_for

@@ -375,6 +375,15 @@ def watched(host, ifname, expression):
 GENERATOR = XDIVERT.parent / "bench" / "gen"
 
 
+@pytest.fixture
+def gro(lab):
+    """Without XDP on it, g0 takes the generator's frames only so."""
+    lab.gateway.run("ethtool -K g0 gro on")
+    yield
+    lab.gateway.run("ethtool -K g0 gro off")
+
+
+@pytest.mark.usefixtures("gro")
 @pytest.mark.parametrize("hook,pads", [("xdp", 0), ("xdp", 500), ("tc", 0)])
 def test_rules_change_under_full_load(lab, hook, pads):
     """As many as the wire takes, far more than the daemon does: each is matched
@@ -386,8 +395,6 @@ def test_rules_change_under_full_load(lab, hook, pads):
              f"all{seed} --filter 'udp port 9000' --do 'set ip.dscp {seed}'\n"
              for seed in (1, 2)]
     swaps = 0
-    # Without XDP on it, it takes the generator's frames only so.
-    gateway.run("ethtool -K g0 gro on")
     gateway.xdivert("attach", "g0", "--hook", hook, "--fail", "closed")
     apply_text(lab, texts[0])
     gateway.serving()
@@ -405,7 +412,6 @@ def test_rules_change_under_full_load(lab, hook, pads):
             load.terminate()
             load.communicate(timeout=20)
         stats = gateway.settled()
-    gateway.run("ethtool -K g0 gro off")
     print(f"{swaps} swaps, {stats['matched']} packets, "
           f"{stats['completed']} forwarded")
     assert stats["matched"] > 300000

@@ -9,6 +9,7 @@ import subprocess
 
 import pytest
 
+from clients import ping
 from lab import XDIVERT, wait_for
 from packets import (ICMP, IP, TCP, UDP, V4, Ether, ICMPv6EchoRequest, IPv6,
                      Path, udp, udp6)
@@ -110,8 +111,8 @@ def test_receive_layer_is_not_diverted_twice(lab, path, mode):
     attach(lab, "--mode", mode)
     lab.gateway.rule("mine", "icmp or icmp6", "--layer", "receive")
     lab.gateway.daemon()
-    lab.client.run("ping -c 3 -i 0.01 -W 5 10.0.1.1")
-    lab.client.run("ping -c 3 -i 0.01 -W 5 fd00:1::1")
+    ping(lab, "10.0.1.1", 3)
+    ping(lab, "fd00:1::1", 3)
     stats = lab.gateway.check_accounting()
     assert stats["diverted"] == stats["completed"] == 6
     assert stats["returned"] == 0

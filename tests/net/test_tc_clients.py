@@ -172,6 +172,17 @@ def sum_is_right(frame):
     return got == Ether(bytes(packet))[kind].chksum and got and len(ip)
 
 
+def begin_to_talk(lab, address):
+    """The client's sockets, of which TCP's has sent its first segment."""
+    with lab.client.inside():
+        tcp = socket.socket()
+        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    tcp.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        tcp.connect((address, 9))
+    return tcp, udp
+
+
 @pytest.mark.parametrize("edit", [[], ["--do", "set ip.dscp 5"],
                                   ["--do", "replace gopher turtle"],
                                   ["--do", "set ip.src 10.0.1.77"]],
@@ -188,12 +199,7 @@ def test_unfinished_checksums(lab, hook, edit):
     lab.gateway.daemon()
     wire = lab.wire(lab.server, "s0")
     ours = lambda f: f[12:14] == b"\x08\0" and f[26:29] == b"\x0a\0\1"  # noqa
-    with lab.client.inside():
-        tcp = socket.socket()
-        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    tcp.setblocking(False)
-    with contextlib.suppress(BlockingIOError):
-        tcp.connect(("10.0.2.2", 9))
+    tcp, udp = begin_to_talk(lab, "10.0.2.2")
     frame = wire.receive(ours)
     assert frame[23] == 6 and sum_is_right(frame)
     for size in (1, 2, 63, 1000):
@@ -243,12 +249,7 @@ def test_unfinished_checksums_in_a_tunnel(lab, hook, words):
                                  f[f.index(pattern) - 3] == number)
             return Ether(bytes(12) + b"\x08\0" +
                          frame[frame.index(pattern) - 12:])
-        with lab.client.inside():
-            tcp = socket.socket()
-            udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        tcp.setblocking(False)
-        with contextlib.suppress(BlockingIOError):
-            tcp.connect(("10.0.8.9", 9))
+        tcp, udp = begin_to_talk(lab, "10.0.8.9")
         assert sum_is_right(bytes(inner(6)))
         for size in (1, 64, 1000):
             udp.sendto(b"gopher" + b"." * size, ("10.0.8.9", 9))
