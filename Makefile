@@ -141,7 +141,7 @@ check-net: all
 	@$(PYTHON) -m pytest -q -p no:cacheprovider tests/net
 
 check-vm: vm-deps ## all tests on Debian's kernel 6.1, emulated (VM_TESTS=core VM_KERNEL=6.12)
-	@$(MAKE) --no-print-directory all $(C_TESTS)
+	@$(MAKE) --no-print-directory all bench-tools $(C_TESTS)
 	@PYTHON=$(PYTHON) tests/vm/run test "$(VM_TESTS)"
 
 vm-shell: vm-deps ## a shell there
