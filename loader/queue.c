@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* Which queues have an AF_XDP socket, and the frames that these have. */
 #include <errno.h>
 #include <net/if.h>
 #include <poll.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,45 +23,13 @@
 #include "multibuf.h"
 #include "pair.h"
 #include "pool.h"
-#include "queue.h"
+#include "queues.h"
 #include "tap.h"
 
 #define RING	    2048
-#define QUEUES_MAX  128
 /* What user space may be busy with while the kernel fills the rest. */
 #define SLACK	    64
-/* Of one packet. */
-#define FRAMES_MOST XDV_FRAMES_OF(MULTIBUF_LONGEST + 18)
 #define DRAIN_TRIES 1000 /* of 100 us */
-
-struct queue {
-	struct xsk_socket *xsk;
-	struct xsk_ring_cons rx;
-	struct xsk_ring_prod fill;
-	struct xsk_ring_cons unused; /* completion ring: we never send here */
-	uint32_t ifindex;
-	uint64_t serial; /* of the attachment */
-	uint32_t row;	 /* in xdv_queues and xdv_xsks */
-	uint32_t lent;	 /* frames that the kernel has */
-	bool open;	 /* to the hook */
-	bool wanted;
-	bool tap; /* at the far end of ours, not at an interface */
-};
-
-struct queues {
-	const struct xdivert *s;
-	struct xdivert_injection *h;
-	struct xsk_umem *umem;
-	struct xsk_ring_prod umem_fill;
-	struct xsk_ring_cons umem_unused;
-	struct queue anchor;
-	struct queue *queue[QUEUES_MAX];
-	unsigned int count;
-	unsigned int next; /* to receive from: every queue gets its turn */
-	struct tap *tap;   /* if an interface has the TC hook */
-	bool starved;	   /* some queue has less than half its share */
-	uint16_t lent_to[XDV_FRAMES]; /* row + 1 of the queue, 0: ours */
-};
 
 /* Of the frames, for one queue; a quarter stays with user space. */
 static uint32_t share_of(const struct queues *q)
@@ -521,162 +489,4 @@ void queues_refill(struct queues *q)
 		if (q->queue[i]->lent < share / 2)
 			q->starved = true;
 	}
-}
-
-/* The kernel wrote it on another CPU, as a rule. */
-static void prefetch(const struct queues *q, const struct xdp_desc *desc)
-{
-	const uint8_t *start = q->h->umem + desc->addr;
-	const char *p =
-		(const void *)&q->h->packets[desc->addr / XDV_FRAME_SIZE];
-	size_t i;
-
-	__builtin_prefetch(start - sizeof(struct xdv_meta));
-	__builtin_prefetch(start + 32);
-	for (i = 0; i < offsetof(struct xdivert_packet, own_memory);
-	     i += CACHE_LINE)
-		__builtin_prefetch(p + i, 1);
-}
-
-static const struct xdv_meta *meta_of(const struct queues *q,
-				      const struct xdp_desc *desc)
-{
-	return (const struct xdv_meta *)(q->h->umem + desc->addr) - 1;
-}
-
-static struct xdivert_packet *take(struct queues *q, struct queue *queue,
-				   const struct xdp_desc *desc)
-{
-	uint64_t frame = desc->addr / XDV_FRAME_SIZE;
-	struct xdivert_packet *p = &q->h->packets[frame];
-	uint8_t *start = p->base + desc->addr % XDV_FRAME_SIZE;
-	const struct xdv_meta *meta = meta_of(q, desc);
-
-	p->state = PACKET_OURS;
-	p->diverted = true;
-	p->summed = queue->tap;
-	p->fragment = !meta->rule;
-	p->data = start + meta->l3_offset;
-	p->len = desc->len - meta->l3_offset;
-	p->flags =
-		meta->layer == XDV_LAYER_FORWARD ? XDIVERT_PACKET_FORWARDED : 0;
-	p->meta = (struct xdivert_metadata){
-		.received = meta->timestamp,
-		.rule = meta->rule,
-		.iif = meta->iif,
-		.oif = meta->oif,
-		.compartment = q->s->id,
-		.layer = meta->layer,
-	};
-	q->lent_to[frame] = 0;
-	queue->lent--;
-	return p;
-}
-
-/* The frames of a packet from `at` on, or 0 if they are more than n. */
-static uint32_t frames_of(struct queue *queue, uint32_t at, uint32_t n)
-{
-	uint32_t i;
-
-	for (i = 0; i < n; i++)
-		if (!(xsk_ring_cons__rx_desc(&queue->rx, at + i)->options &
-		      XDP_PKT_CONTD))
-			return i + 1;
-	return 0;
-}
-
-/* Copy what does not lie in one frame, or may not stay there; the frames are
- * free again. NULL: there is no memory, and it is dropped.
- */
-static struct xdivert_packet *gather(struct queues *q, struct queue *queue,
-				     struct xdivert_packet *first, uint32_t at,
-				     uint32_t n)
-{
-	const struct xdp_desc *desc;
-	struct xdivert_packet *p;
-	uint32_t i, len = first->len, frame;
-
-	for (i = 1; i < n; i++)
-		len += xsk_ring_cons__rx_desc(&queue->rx, at + i)->len;
-	p = pool_move_out(first, len);
-	if (!p)
-		xdivert_packet_free(first);
-	for (i = 1; i < n; i++) {
-		desc = xsk_ring_cons__rx_desc(&queue->rx, at + i);
-		if (p) {
-			memcpy(p->data + p->len, q->h->umem + desc->addr,
-			       desc->len);
-			p->len += desc->len;
-		}
-		frame = desc->addr / XDV_FRAME_SIZE;
-		q->lent_to[frame] = 0;
-		queue->lent--;
-		pool_return(q->h, frame);
-	}
-	return p;
-}
-
-/* Put the rest behind a stub. NULL: it is lost, or there is no memory. */
-static struct xdivert_packet *complete(struct queues *q,
-				       struct xdivert_packet *first)
-{
-	struct xdivert_packet *p;
-	struct xdv_stub stub;
-
-	first->len -= sizeof(stub);
-	memcpy(&stub, first->data + first->len, sizeof(stub));
-	p = pool_move_out(first, first->len + stub.len);
-	if (!tap_rest(q->tap, &stub, p ? p->data + p->len : NULL) || !p) {
-		xdivert_packet_free(p ? p : first);
-		return NULL;
-	}
-	p->len += stub.len;
-	return p;
-}
-
-static unsigned int receive(struct queues *q, struct queue *queue,
-			    struct xdivert_packet **packets, unsigned int max)
-{
-	uint32_t at, i, m, count = 0;
-	uint32_t n = xsk_ring_cons__peek(&queue->rx, max + FRAMES_MOST, &at);
-	const struct xdp_desc *desc;
-	struct xdivert_packet *p;
-
-	for (i = 0; i < n && i < max; i++)
-		prefetch(q, xsk_ring_cons__rx_desc(&queue->rx, at + i));
-	for (i = 0; i < n && count < max; i += m) {
-		m = frames_of(queue, at + i, n - i);
-		if (!m)
-			break;
-		desc = xsk_ring_cons__rx_desc(&queue->rx, at + i);
-		p = take(q, queue, desc);
-		if (meta_of(q, desc)->stub)
-			p = complete(q, p);
-		else if (m > 1 || p->len > XDV_PACKET_MAX)
-			p = gather(q, queue, p, at + i, m);
-		if (p)
-			packets[count++] = p;
-	}
-	if (i < n)
-		xsk_ring_cons__cancel(&queue->rx, n - i);
-	if (i) {
-		xsk_ring_cons__release(&queue->rx, i);
-		__atomic_add_fetch(&q->s->occupancy[queue->row].consumed, i,
-				   __ATOMIC_RELEASE);
-	}
-	return count;
-}
-
-unsigned int queues_receive(struct queues *q, struct xdivert_packet **packets,
-			    unsigned int max)
-{
-	unsigned int i, n = 0;
-
-	for (i = 0; i < q->count && n < max; i++)
-		n += receive(q, q->queue[(q->next + i) % q->count], packets + n,
-			     max - n);
-	q->next++;
-	if (!n && !q->h->awake)
-		queues_close_idle(q);
-	return n;
 }

@@ -315,3 +315,29 @@ def test_a_longer_mtu_than_any_packet(lab, monkeypatch, old):
     wait_for(lambda: all(i["served"] == i["queues"] for i in
                          lab.gateway.status()["interfaces"]))
     assert devices() == before
+
+
+@pytest.mark.parametrize("address", ["10.0.2.2", "fd00:2::2"])
+@HOOKS
+def test_long_fragments(jumbo, address, hook):
+    """60,000 bytes in fragments of 8,9xx: edited as one, cut as they were."""
+    serve(jumbo, "udp dst port 5000", "--do", "replace needle NEEDLE",
+          hook=hook)
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    text = text_of(60000, (8980, b"needle"), (59990, b"needle"))
+    with jumbo.server.inside():
+        server = socket.socket(family, socket.SOCK_DGRAM)
+        server.bind(("", 5000))
+        server.settimeout(5)
+    with jumbo.client.inside():
+        client = socket.socket(family, socket.SOCK_DGRAM)
+    wire = jumbo.wire(jumbo.server, "s0")
+    client.sendto(text, (address, 5000))
+    assert server.recv(65535) == text.replace(b"needle", b"NEEDLE")
+    client.close()
+    server.close()
+    longest = max(len(wire.receive(lambda f: f[12:14] in
+                                   (b"\x08\x00", b"\x86\xdd")))
+                  for _ in range(7))
+    assert 8900 < longest <= MTU + 14
+    assert jumbo.gateway.settled()["reassembled"] == 1
