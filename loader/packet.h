@@ -52,7 +52,7 @@ struct request {
 #define CACHE_LINE 64
 
 /* Thousands of them take turns, so none is in the cache: what every packet
- * needs comes first, and queue.c fetches that.
+ * needs comes first, and receive.c fetches that.
  */
 struct xdivert_packet {
 	struct xdivert_injection *h;
