@@ -14,6 +14,7 @@
 
 #include "filter.h"
 #include "insn.h"
+#include "reach.h"
 
 #define A	   BPF_REG_0
 #define X	   BPF_REG_1
@@ -33,7 +34,6 @@
 #define SAVED	   (-16)
 #define MEM(k)	   FILTER_MEM(k)
 #define TIMES(l)   (FILTER_MEM(BPF_MEMWORDS - 1) - 8 * ((l) + 1))
-#define LOOPS	   16 /* of an expression */
 #define TIMES_MAX  32 /* around each: headers that protochain steps over */
 
 #define HEAD	  ((int)offsetof(struct xdv_scratch, head))
@@ -55,12 +55,10 @@ struct translation {
 	const struct bpf_program *in;
 	enum filter_view view;
 	size_t *start; /* of each classic instruction */
-	bool *live;
+	struct reach reach;
 	struct jump *jump;
 	size_t jumps;
-	int at;		 /* classic instruction under translation */
-	int loop[LOOPS]; /* where they begin */
-	int loops;
+	int at; /* classic instruction under translation */
 };
 
 void insns_add(struct insns *is, struct bpf_insn insn)
@@ -354,15 +352,6 @@ static void add_count(struct translation *t, int loop)
 	add_forget(t, X);
 }
 
-static int find_loop(const struct translation *t, int begin)
-{
-	int i;
-
-	for (i = 0; i < t->loops && t->loop[i] != begin; i++)
-		;
-	return i;
-}
-
 static int translate_ja(struct translation *t, int k)
 {
 	int to = t->at + 1 + k;
@@ -370,7 +359,7 @@ static int translate_ja(struct translation *t, int k)
 	if (to < 0 || to >= (int)t->in->bf_len)
 		return -EINVAL;
 	if (k < 0)
-		add_count(t, find_loop(t, to));
+		add_count(t, reach_loop(&t->reach, to));
 	add_jump(t, INSN_JA(0), to);
 	return 0;
 }
@@ -430,93 +419,6 @@ static int translate_one(struct translation *t)
 	return 0;
 }
 
-/* Where a jump leads, out of bounds: to the end. */
-static void mark(struct translation *t, long at)
-{
-	t->live[at < 0 || at > t->in->bf_len ? t->in->bf_len : at] = true;
-}
-
-/* What can be reached in a straight line from what can. */
-static void mark_once(struct translation *t)
-{
-	const struct bpf_program *p = t->in;
-	unsigned int i, code;
-
-	for (i = 0; i < p->bf_len; i++) {
-		const struct pcap_bpf_insn *insn = &p->bf_insns[i];
-
-		code = insn->code;
-		if (!t->live[i] || BPF_CLASS(code) == BPF_RET)
-			continue;
-		if (BPF_CLASS(code) != BPF_JMP) {
-			mark(t, i + 1);
-		} else if (BPF_OP(code) == BPF_JA) {
-			mark(t, (long)i + 1 + (int)insn->k);
-		} else {
-			mark(t, i + 1 + insn->jt);
-			mark(t, i + 1 + insn->jf);
-		}
-	}
-}
-
-static unsigned int count_live(const struct translation *t)
-{
-	unsigned int i, n = 0;
-
-	for (i = 0; i <= t->in->bf_len; i++)
-		n += t->live[i];
-	return n;
-}
-
-/* Which instructions can be reached, loops included; false if the end can be.
- */
-static bool find_live(struct translation *t)
-{
-	unsigned int before;
-
-	t->live[0] = true;
-	do {
-		before = count_live(t);
-		mark_once(t);
-	} while (count_live(t) != before);
-	return !t->live[t->in->bf_len];
-}
-
-static int find_loops(struct translation *t)
-{
-	const struct bpf_program *p = t->in;
-	int i, begin;
-
-	for (i = 0; i < (int)p->bf_len; i++) {
-		if (p->bf_insns[i].code != (BPF_JMP | BPF_JA) ||
-		    (int)p->bf_insns[i].k >= 0)
-			continue;
-		begin = i + 1 + (int)p->bf_insns[i].k;
-		if (find_loop(t, begin) < t->loops)
-			continue;
-		if (t->loops == LOOPS)
-			return -ENOTSUP;
-		t->loop[t->loops++] = begin;
-	}
-	return 0;
-}
-
-/* Does any instruction jump to that outcome? */
-static bool reaches(const struct translation *t, int outcome)
-{
-	unsigned int i, code;
-
-	for (i = 0; i < t->in->bf_len; i++) {
-		code = t->in->bf_insns[i].code;
-		if (!t->live[i] || BPF_CLASS(code) != BPF_RET)
-			continue;
-		if (BPF_RVAL(code) == BPF_A ||
-		    !t->in->bf_insns[i].k == (outcome == TO_FALSE))
-			return true;
-	}
-	return false;
-}
-
 /*
  * A, X and the words of M[] that are used begin as 0. The verifier refuses
  * code that nothing jumps to: an expression that is always true or false gets
@@ -527,9 +429,9 @@ static void add_start(struct translation *t)
 	unsigned int i, used = 0;
 
 	add(t, INSN_MOV32_IMM(A, 0));
-	if (!reaches(t, TO_FALSE))
+	if (!reach_outcome(&t->reach, false))
 		add_jump(t, INSN_JMP_IMM(BPF_JNE, A, 0, 0), TO_FALSE);
-	if (!reaches(t, TO_TRUE))
+	if (!reach_outcome(&t->reach, true))
 		add_jump(t, INSN_JMP_IMM(BPF_JNE, A, 0, 0), TO_TRUE);
 	add(t, INSN_MOV32_IMM(X, 0));
 	for (i = 0; i < t->in->bf_len; i++) {
@@ -541,7 +443,7 @@ static void add_start(struct translation *t)
 	}
 	/* From a register: older verifiers forget what a constant store wrote.
 	 */
-	for (i = 0; i < (unsigned int)t->loops; i++)
+	for (i = 0; i < (unsigned int)t->reach.loops; i++)
 		add(t, INSN_STX_MEM(BPF_DW, BPF_REG_10, X, TIMES(i)));
 	for (i = 0; i < BPF_MEMWORDS; i++)
 		if (used & 1u << i)
@@ -575,28 +477,33 @@ static int finish(struct translation *t)
 	return 0;
 }
 
+static int translate(struct translation *t)
+{
+	int rc = 0;
+
+	add_start(t);
+	for (; t->at < (int)t->in->bf_len && !rc; t->at++) {
+		t->start[t->at] = t->out->count;
+		if (t->reach.live[t->at])
+			rc = translate_one(t);
+	}
+	return rc ? rc : finish(t);
+}
+
 int filter_translate(const struct bpf_program *classic, enum filter_view view,
 		     struct insns *is)
 {
 	struct translation t = {.out = is, .in = classic, .view = view};
-	int rc = -ENOMEM;
+	int rc = reach_find(&t.reach, classic);
 
 	t.start = calloc(classic->bf_len + 1, sizeof(*t.start));
-	t.live = calloc(classic->bf_len + 1, sizeof(*t.live));
 	t.jump = calloc(classic->bf_len + 2, 3 * sizeof(*t.jump));
-	if (t.start && t.live && t.jump) {
-		rc = find_live(&t) ? find_loops(&t) : -EINVAL;
-		add_start(&t);
-		for (; t.at < (int)classic->bf_len && !rc; t.at++) {
-			t.start[t.at] = is->count;
-			if (t.live[t.at])
-				rc = translate_one(&t);
-		}
-		if (!rc)
-			rc = finish(&t);
-	}
+	if (!t.start || !t.jump)
+		rc = -ENOMEM;
+	if (!rc)
+		rc = translate(&t);
+	reach_free(&t.reach);
 	free(t.start);
-	free(t.live);
 	free(t.jump);
 	return rc;
 }
