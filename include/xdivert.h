@@ -31,7 +31,7 @@
  *   -ENOBUFS       the device's queue, its qdisc, or the library's own for a
  *                  next hop that is being resolved is full, or there is no
  *                  memory, or no frame to cut a long packet into
- *   -EMSGSIZE      longer than the interface's MTU
+ *   -EMSGSIZE      longer than the MTU of its interface, or of its route
  *   -EHOSTUNREACH  the next hop does not answer ARP or neighbour discovery
  *   -EIO           its stack dropped it (the record's reason says why)
  *   -EPERM         a TC program of the interface dropped it
@@ -152,9 +152,9 @@ struct xdivert_attach_opts {
 /*
  * Put the hook on an interface. opts may be NULL. -ENODEV: no such interface;
  * -EEXIST: attached already; -EBUSY: another XDP program is in the way;
- * -EMSGSIZE: the MTU is too big; -EOPNOTSUPP: not in this mode, or not on this
- * kind of device; -EINVAL: a mode of the other hook. On failure nothing has
- * changed.
+ * -EMSGSIZE: the MTU is too big for the XDP hook (before kernel 6.6);
+ * -EOPNOTSUPP: not in this mode, or not on this kind of device; -EINVAL: a mode
+ * of the other hook. On failure nothing has changed.
  *
  * XDV_HOOK_TC takes packets from TC ingress: GSO packets come in segments,
  * checksums complete, and the device may be one without link headers. Its
