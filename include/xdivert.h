@@ -482,8 +482,9 @@ XDIVERT_API int xdivert_injection_destroy(struct xdivert_injection *h,
  * packet's flags say so. It passes no hook of ours on its way out. flags must
  * be 0. fn may be NULL: the packet is then freed on completion. Returns 0 if
  * the injection was initiated: the packet is the library's until fn. Any
- * thread may call it, for packets that no other thread uses. Packets leave in
- * the order in which they were queued, if for the same interface.
+ * thread may call it, for packets that no other thread uses. Packets of a flow
+ * (between two addresses, by the same interface) leave in the order in which
+ * they were queued; others may overtake one that has to wait, or to be cut.
  */
 XDIVERT_API int
 xdivert_inject_forward_async(struct xdivert_injection *h, uint64_t context,
