@@ -160,8 +160,10 @@ install: all ## DESTDIR= PREFIX=/usr/local
 	install -D -m 644 $(B)/libxdivert.a $(DESTDIR)$(PREFIX)/lib/libxdivert.a
 	install -D -m 644 include/xdivert.h $(DESTDIR)$(PREFIX)/include/xdivert.h
 	install -D -m 644 include/xdivert/abi.h $(DESTDIR)$(PREFIX)/include/xdivert/abi.h
-	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' loader/xdivert.pc.in | \
-		install -D -m 644 /dev/stdin $(DESTDIR)$(PREFIX)/lib/pkgconfig/xdivert.pc
+	install -d $(DESTDIR)$(PREFIX)/lib/pkgconfig
+	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' loader/xdivert.pc.in \
+		> $(DESTDIR)$(PREFIX)/lib/pkgconfig/xdivert.pc
+	chmod 644 $(DESTDIR)$(PREFIX)/lib/pkgconfig/xdivert.pc
 	install -D -m 644 man/xdivert.8 $(DESTDIR)$(PREFIX)/share/man/man8/xdivert.8
 	install -D -m 644 man/libxdivert.3 $(DESTDIR)$(PREFIX)/share/man/man3/libxdivert.3
 	$(if $(DESTDIR),,-ldconfig)
