@@ -104,6 +104,19 @@ static int explain(int code, const char *ifname, const struct xdv_iface *iface)
 			 strerror(-code));
 }
 
+/* Through netlink (libxdp) the kernel takes no program away below another. */
+static int explain_detach(int code, const char *ifname,
+			  const struct xdv_iface *iface)
+{
+	if (code != -EBUSY && code != -EEXIST)
+		return explain(code, ifname, iface);
+	return error_set(-EBUSY,
+			 "%s: the kernel keeps its XDP program while a device "
+			 "above it (a bridge, a bond) has one; detach that "
+			 "first",
+			 ifname);
+}
+
 /* The slot's last user may have been served; this one is not yet. */
 static void forget_served(const struct xdivert *s,
 			  const struct xdv_iface *iface)
@@ -304,7 +317,7 @@ static int detach(struct xdivert *s, const char *ifname)
 					 ? "xdivert is not attached"
 					 : "no such interface");
 	rc = detach_iface(s, &iface);
-	return rc ? explain(rc, ifname, &iface) : 0;
+	return rc ? explain_detach(rc, ifname, &iface) : 0;
 }
 
 int xdivert_detach(struct xdivert *x, const char *ifname)
@@ -324,11 +337,11 @@ static int detach_all(struct xdivert *s)
 	struct xdv_iface iface;
 	int err = 0, rc;
 
+	/* After each one from the beginning: it may have been in the way. */
 	while (next_iface(s, &previous, &key, &iface)) {
 		rc = detach_iface(s, &iface);
-		if (rc)
-			err = explain(rc, iface.name, &iface);
-		else
+		err = rc ? explain_detach(rc, iface.name, &iface) : 0;
+		if (!rc)
 			previous = NULL;
 	}
 	rc = rules_flush(s);

@@ -27,6 +27,7 @@ XDIVERT = pathlib.Path(__file__).resolve().parents[2] / "build" / "xdivert"
 PIN_DIR = pathlib.Path(os.environ.get("XDIVERT_PIN_DIR",
                                       "/sys/fs/bpf/xdivert"))
 CLONE_NEWNET = 0x40000000
+SO_RCVBUFFORCE = 33
 libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -86,7 +87,7 @@ class Wire:
         with host.inside():
             self.socket = socket.socket(
                 socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+        self.socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 24)
         self.socket.bind((ifname, 0))
 
     def send(self, frame):

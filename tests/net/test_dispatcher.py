@@ -128,3 +128,21 @@ def test_namespace_gone_leaves_nothing(lab, gateway):
     other.delete()
     assert set(os.listdir("/sys/fs/bpf/xdp")) == before
     assert not other.pins().exists()
+
+
+def test_below_another(gateway):
+    """The kernel takes no program from a device while one above it has one."""
+    for command in ("ip link add e0 type veth peer name e1",
+                    "ip link add br0 type bridge", "ip link set e0 master br0"):
+        gateway.run(command)
+    try:
+        gateway.xdivert("attach", "e0")
+        gateway.xdivert("attach", "br0", "--mode", "generic")
+        done = gateway.xdivert("detach", "e0", check=False)
+        assert done.returncode == 1 and "above it" in done.stderr
+        assert len(gateway.status()["interfaces"]) == 3
+        gateway.xdivert("detach", "--all")
+        assert not gateway.pins().exists()
+    finally:
+        gateway.run("ip link del br0")
+        gateway.run("ip link del e0")

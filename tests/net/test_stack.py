@@ -147,8 +147,8 @@ def test_hooks_do_not_see_it(lab, gateway, mode):
         total = gateway.check_accounting()
         assert (total["diverted"], total["completed"]) == (0, 20)
         assert daemon.stop() == 0
-        gateway.xdivert("detach", "p0")
-        gateway.xdivert("detach", "t0")
+        # One below the other: not in any order, with a dispatcher.
+        gateway.xdivert("detach", "--all")
     finally:
         target.close()
 
