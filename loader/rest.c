@@ -7,9 +7,12 @@
 #include <unistd.h>
 
 #include <bpf/bpf.h>
+#include <libmnl/libmnl.h>
 #include <linux/if_link.h>
+#include <linux/rtnetlink.h>
 
 #include "multibuf.h"
+#include "netlink.h"
 #include "rest.h"
 #include "tc_rest.skel.h"
 
@@ -50,6 +53,24 @@ static int map_pages(struct rest *rest)
 	return 0;
 }
 
+/*
+ * Kernels before 6.9 (6.1.83) have GRO on where a veth has XDP, and it would
+ * put segments together again, for they all carry the same addresses.
+ */
+static void forbid_gro(int ifindex)
+{
+	char buffer[MNL_SOCKET_BUFFER_SIZE];
+	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buffer);
+	struct ifinfomsg *ifm;
+
+	nlh->nlmsg_type = RTM_NEWLINK;
+	nlh->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
+	ifm = mnl_nlmsg_put_extra_header(nlh, sizeof(*ifm));
+	ifm->ifi_index = ifindex;
+	mnl_attr_put_u32(nlh, IFLA_GRO_MAX_SIZE, 1);
+	netlink_request(nlh);
+}
+
 static int attach(struct rest *rest, int ifindex)
 {
 	LIBBPF_OPTS(bpf_link_create_opts, xdp, .flags = XDP_FLAGS_DRV_MODE);
@@ -62,6 +83,7 @@ static int attach(struct rest *rest, int ifindex)
 	rc = rc ? rc : bpf_tc_attach(&hook, &tc);
 	if (rc)
 		return rc;
+	forbid_gro(ifindex);
 	rest->link = bpf_link_create(
 		bpf_program__fd(rest->skel->progs.xdv_rest_pass), ifindex,
 		BPF_XDP, &xdp);

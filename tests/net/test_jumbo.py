@@ -3,9 +3,11 @@
 import contextlib
 import json
 import os
+import pathlib
 import random
 import signal
 import socket
+import subprocess
 
 import pytest
 from scapy.layers.inet import ICMP
@@ -341,3 +343,19 @@ def test_long_fragments(jumbo, address, hook):
                   for _ in range(7))
     assert 8900 < longest <= MTU + 14
     assert jumbo.gateway.settled()["reassembled"] == 1
+
+
+def test_segments_stay_segments(older):
+    """Some old kernels have GRO on where the tap's packets come by."""
+    serve(older, "tcp dst port 8000", hook=("--hook", "tc"))
+    on = 0
+    for fd in pathlib.Path(f"/proc/{older.gateway.daemons[-1].pid}/fd").iterdir():
+        if os.readlink(fd).startswith("net:"):
+            on += subprocess.run(
+                ["nsenter", f"--net={fd}", "ethtool", "-K", "peer", "gro",
+                 "on"], check=False, capture_output=True).returncode == 0
+    assert on
+    text = os.urandom(1 << 20)
+    assert transfer(older, "10.0.2.2", text) == text
+    stats = older.gateway.settled()
+    assert stats["queue_dropped"] == stats["failed"] == 0
