@@ -191,7 +191,7 @@ static struct xdivert_packet *again_first(struct xdivert_injection *h,
 		return chain;
 	live_flush(h);
 	again = h->again;
-	*h->again_last = chain;
+	h->again_last->request.next = chain;
 	h->again = NULL;
 	ring_forget_cut(h);
 	return again;
@@ -248,14 +248,29 @@ static int send_queued(struct xdivert_injection *h)
 	return send_chain(h, pending_take(h));
 }
 
-void inject_again(struct xdivert_injection *h, struct xdivert_packet *p,
-		  uint32_t mtu)
+/* By age: those that were held come last, and may be the oldest. */
+static struct xdivert_packet **place_again(struct xdivert_injection *h,
+					   uint64_t id)
 {
-	if (!h->again)
-		h->again_last = &h->again;
-	*h->again_last = p;
-	h->again_last = &p->request.next;
-	p->request.next = NULL;
+	struct xdivert_packet **at = &h->again;
+
+	if (*at && h->again_last->request.id < id)
+		return &h->again_last->request.next;
+	while (*at && (*at)->request.id < id)
+		at = &(*at)->request.next;
+	return at;
+}
+
+void inject_again(struct xdivert_injection *h, struct xdivert_packet *p,
+		  uint64_t id, uint32_t mtu)
+{
+	struct xdivert_packet **at = place_again(h, id);
+
+	p->request.id = id;
+	p->request.next = *at;
+	*at = p;
+	if (!p->request.next)
+		h->again_last = p;
 	if (mtu)
 		p->request.mtu = mtu;
 	p->request.flags |= XDV_DESC_COUNTED;

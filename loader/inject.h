@@ -94,7 +94,7 @@ struct xdivert_injection {
 	struct icmp_limit tell_limit;
 
 	/* parts.c */
-	struct xdivert_packet *again, **again_last; /* see inject_again() */
+	struct xdivert_packet *again, *again_last; /* see inject_again() */
 	struct known_mtu mtu[KNOWN_MTUS];
 
 	/* live.c */
@@ -167,11 +167,11 @@ void inject_complete(struct xdivert_injection *h, struct xdivert_packet *p,
  * with the rest of the round.
  */
 void inject_early(struct xdivert_injection *h);
-/* Not sent, for its route's MTU is that, or (0) behind one of which that is so;
- * it is counted as injected.
+/* Injection id was not sent, for its route's MTU is that, or (0) for it comes
+ * behind one of which that is so; it is counted as injected.
  */
 void inject_again(struct xdivert_injection *h, struct xdivert_packet *p,
-		  uint32_t mtu);
+		  uint64_t id, uint32_t mtu);
 
 /* serve.c */
 int serve_round(struct xdivert_injection *h);

@@ -47,6 +47,7 @@ struct request {
 	uint32_t mtu;	/* of the route, once the kernel has told; else 0 */
 	xdivert_completion_fn fn;
 	void *arg;
+	uint64_t id; /* see inject_again() */
 };
 
 #define CACHE_LINE 64

@@ -265,7 +265,7 @@ static void send_again(struct xdivert_injection *h, struct xdv_desc *desc)
 	desc->state = XDV_DESC_DONE;
 	seen_forget(h, p);
 	h->slots[h->free_slots++] = desc->slot;
-	inject_again(h, p, desc->mtu);
+	inject_again(h, p, desc->id, desc->mtu);
 }
 
 /*

@@ -64,12 +64,20 @@ int bpf_prog_test_run_opts(int fd, struct bpf_test_run_opts *opts)
 
 static int home; /* our namespace */
 
-/* 10.2.0.99 does not answer, until we say where it is. */
+/* 10.2.0.99 does not answer, until this says where it is. */
+static char resolve[200];
+
+static void prepare_answer(void)
+{
+	snprintf(resolve, sizeof(resolve),
+		 "nsenter --net=/proc/%d/fd/%d ip neigh replace 10.2.0.99 "
+		 "dev w0 nud permanent lladdr 02:00:00:00:00:99",
+		 getpid(), home);
+}
+
 static void resolve_silent(void)
 {
-	sh("nsenter --net=/proc/%d/fd/%d ip neigh replace 10.2.0.99 dev w0 "
-	   "nud permanent lladdr 02:00:00:00:00:99",
-	   getpid(), home);
+	sh("%s", resolve);
 }
 
 static void forget_silent(void)
@@ -211,6 +219,48 @@ static void test_C26_parts_that_waited(void **state)
 	sh("ip route del 10.2.0.99/32 dev w0");
 }
 
+/* A few packets take the port; what must not wait for the neighbour is told so
+ * in the same dispatch that releases the others.
+ */
+static void few_that_waited(const uint32_t *lens, int n)
+{
+	struct xdivert_injection *h = create(AF_UNSPEC, BOTH);
+	struct tally t = {0};
+	int i;
+
+	drain_wire(lab.wire_w);
+	for (i = 0; i < n; i++)
+		inject_numbered(h, 99, lens[i], i, &t);
+	while (xdivert_dispatch(h, 0) > 0)
+		;
+	resolve_silent();
+	wait_called(h, &t, n);
+	assert_int_equal(t.ok, n);
+	for (i = 0; i < n; i++)
+		assert_int_equal(next_number(), i);
+	assert_int_equal(xdivert_injection_destroy(h, -1), 0);
+	forget_silent();
+	check_books();
+}
+
+static void test_C26_few_that_waited(void **state)
+{
+	static const uint32_t last[] = {200, 200, 1400};
+	uint32_t lens[10];
+	int i, j, n;
+
+	(void)state;
+	sh("ip route replace 10.2.0.99/32 dev w0 mtu lock 1000");
+	few_that_waited(last, 3);
+	for (i = 0; i < 30; i++) {
+		n = 2 + i % 9;
+		for (j = 0; j < n; j++)
+			lens[j] = rand() % 3 ? 200 : 1400;
+		few_that_waited(lens, n);
+	}
+	sh("ip route del 10.2.0.99/32 dev w0");
+}
+
 static void until_idle(struct xdivert_injection *h)
 {
 	while (xdivert_dispatch(h, 0) > 0)
@@ -264,6 +314,35 @@ static void test_C26_answer_between_compartments(void **state)
 		assert_int_equal(next_number(), i);
 	assert_int_equal(xdivert_injection_destroy(h, -1), 0);
 	forget_silent();
+	check_books();
+}
+
+/* The route narrows while one waits, whose turn comes with younger ones that
+ * were refused already.
+ */
+static void test_C26_route_that_narrows(void **state)
+{
+	struct xdivert_injection *h = create(AF_UNSPEC, BOTH);
+	struct tally t = {0};
+	int i;
+
+	(void)state;
+	drain_wire(lab.wire_w);
+	inject_numbered(h, 99, 200, 0, &t);
+	inject_numbered(h, 99, 200, 1, &t);
+	until_idle(h);
+	assert_int_equal(h->held_count, 1);
+	sh("ip route replace 10.2.0.99/32 dev w0 mtu lock 100");
+	for (i = 2; i < 20; i++)
+		inject_numbered(h, 99, i % 2 ? 1400 : 80, i, &t);
+	before_run = resolve;
+	wait_called(h, &t, 20);
+	assert_int_equal(t.ok, 20);
+	for (i = 0; i < 20; i++)
+		assert_int_equal(next_number(), i);
+	assert_int_equal(xdivert_injection_destroy(h, -1), 0);
+	forget_silent();
+	sh("ip route del 10.2.0.99/32 dev w0");
 	check_books();
 }
 
@@ -436,6 +515,7 @@ static int open_home(void **state)
 	int rc = lab_open(state);
 
 	home = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+	prepare_answer();
 	/* Nobody gives up on it before we say where it is. */
 	sh("sysctl -qw net.ipv4.neigh.w0.mcast_solicit=20");
 	return home < 0 ? -1 : rc;
@@ -447,7 +527,9 @@ int main(void)
 		contract_test(test_C27_handed_over_during_a_batch),
 		contract_test(test_C26_sizes_that_waited),
 		contract_test(test_C26_parts_that_waited),
+		contract_test(test_C26_few_that_waited),
 		contract_test(test_C26_answer_between_compartments),
+		contract_test(test_C26_route_that_narrows),
 		contract_test(test_C26_past_the_neighbour),
 		contract_test(test_C27_steered_to_other_cpus),
 		contract_test(test_C25_memory_for_some),
