@@ -186,13 +186,13 @@ static __always_inline void begin_asking(struct xdv_desc *desc)
 	__sync_fetch_and_add(&hop_of(desc)->asking, 1);
 }
 
-/* true: it did. */
+/* true: it did. What is read then is newer: only an atomic whose result is used
+ * orders that on every architecture.
+ */
 static __always_inline bool end_asking(struct xdv_desc *desc)
 {
-	if (__sync_val_compare_and_swap(&desc->asking, 1, 0) != 1)
-		return false;
-	__sync_fetch_and_sub(&hop_of(desc)->asking, 1);
-	return true;
+	return __sync_val_compare_and_swap(&desc->asking, 1, 0) == 1 &&
+	       __sync_fetch_and_sub(&hop_of(desc)->asking, 1);
 }
 
 static __always_inline void leave_stack(struct xdv_desc *desc)

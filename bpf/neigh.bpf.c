@@ -260,10 +260,8 @@ int BPF_PROG(xdv_qdisc_enqueue, void *qdisc, void *txq,
 	desc = bpf_map_lookup_elem(&xdv_inflight, &slot);
 	if (!desc || desc->waiting != frame->id)
 		return 0;
-	/* User space looks at what it holds after each batch, and when anything
-	 * completes.
-	 */
-	if (!end_asking(desc) || !xdv_ring.waiting || in_batch())
+	/* User space looks at what it holds when anything completes. */
+	if (!end_asking(desc) || !xdv_ring.waiting)
 		return 0;
 	nudge = bpf_ringbuf_reserve(&xdv_completions, 8, 0);
 	if (nudge)
