@@ -284,7 +284,8 @@ static __always_inline bool has_pages(const struct xdv_queue *queue,
 {
 	__u64 taken = queue->rest_taken - queue->rest_done;
 
-	return taken + pieces * XDV_PAGES_OF(len) <= queue->rests;
+	return taken + pieces * XDV_PAGES_OF(len - XDV_STUB_HEAD) <=
+	       queue->rests;
 }
 
 /* Has the tap room for it? */

@@ -11,9 +11,10 @@
  * another that delivers them.
  */
 #include "maps.h"
+#include "parse.h"
 
 #define TC_ACT_SHOT 2
-#define ETH_HLEN    14
+#define TRIES	    16
 
 /* Set by user space: the tap's row in xdv_queues, and its near end. */
 const volatile __u32 xdv_row;
@@ -69,19 +70,24 @@ static __always_inline int fill_pages(struct __sk_buff *skb, __u32 from,
 }
 
 /* Pages for so many bytes; -1 if there are not so many. Whoever wrote into the
- * tap has looked, but not all at once.
+ * tap has looked, but not all at once. Other CPUs may be here as well (RPS).
  */
 static __always_inline int take_pages(__u32 len, __u64 *first)
 {
-	__u32 row = xdv_row, n = (len - 1) / XDV_REST_PAGE + 1;
+	__u32 row = xdv_row, n = XDV_PAGES_OF(len), i;
 	struct xdv_queue *queue = bpf_map_lookup_elem(&xdv_queues, &row);
+	__u64 taken;
 
-	if (!queue)
-		return -1;
-	*first = __sync_fetch_and_add(&queue->rest_taken, n);
-	if (*first + n - *(volatile __u64 *)&queue->rest_done <= XDV_REST_PAGES)
-		return 0;
-	__sync_fetch_and_add(&queue->rest_taken, -(__u64)n);
+	for (i = 0; queue && i < TRIES; i++) {
+		taken = *(volatile __u64 *)&queue->rest_taken;
+		if (taken + n - *(volatile __u64 *)&queue->rest_done >
+		    XDV_REST_PAGES)
+			return -1;
+		*first = __sync_val_compare_and_swap(&queue->rest_taken, taken,
+						     taken + n);
+		if (*first == taken)
+			return 0;
+	}
 	return -1;
 }
 

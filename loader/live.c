@@ -15,11 +15,11 @@
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
-#include <linux/if_link.h>
 #include <xdivert.h>
 
 #include "clock.h"
 #include "compartment.h"
+#include "device.h"
 #include "error.h"
 #include "group.h"
 #include "home.h"
@@ -87,13 +87,11 @@ static int load(struct xdivert_injection *h)
 
 static int keep_in_dispatcher(struct xdivert_injection *h)
 {
-	LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = XDP_FLAGS_DRV_MODE);
 	int err = port_open(&h->port);
 
 	if (err)
 		return err;
-	h->link = bpf_link_create(bpf_program__fd(h->skel->progs.xdv_inject),
-				  h->port.ifindex, BPF_XDP, &opts);
+	h->link = device_attach_xdp(h->skel->progs.xdv_inject, h->port.ifindex);
 	return h->link < 0 ? h->link : 0;
 }
 

@@ -10,6 +10,19 @@
 
 #include "netlink.h"
 
+struct nlmsghdr *netlink_link(char *buffer, uint16_t type, uint16_t flags,
+			      int ifindex)
+{
+	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buffer);
+	struct ifinfomsg *ifm;
+
+	nlh->nlmsg_type = type;
+	nlh->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK | flags;
+	ifm = mnl_nlmsg_put_extra_header(nlh, sizeof(*ifm));
+	ifm->ifi_index = ifindex;
+	return nlh;
+}
+
 int netlink_request(struct nlmsghdr *nlh)
 {
 	char reply[MNL_SOCKET_BUFFER_SIZE];

@@ -65,12 +65,9 @@ static void put_veth(struct nlmsghdr *nlh, const char *name, int netns)
 static int create_veth(const char *name, int netns)
 {
 	char buffer[MNL_SOCKET_BUFFER_SIZE];
-	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buffer);
+	struct nlmsghdr *nlh =
+		netlink_link(buffer, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, 0);
 
-	nlh->nlmsg_type = RTM_NEWLINK;
-	nlh->nlmsg_flags =
-		NLM_F_REQUEST | NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK;
-	mnl_nlmsg_put_extra_header(nlh, sizeof(struct ifinfomsg));
 	put_veth(nlh, name, netns);
 	return netlink_request(nlh);
 }
@@ -102,14 +99,8 @@ int pair_open(struct pair *pair)
 static void delete_link(int ifindex)
 {
 	char buffer[MNL_SOCKET_BUFFER_SIZE];
-	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buffer);
-	struct ifinfomsg *ifm;
 
-	nlh->nlmsg_type = RTM_DELLINK;
-	nlh->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
-	ifm = mnl_nlmsg_put_extra_header(nlh, sizeof(*ifm));
-	ifm->ifi_index = ifindex;
-	netlink_request(nlh);
+	netlink_request(netlink_link(buffer, RTM_DELLINK, 0, ifindex));
 }
 
 /*

@@ -417,6 +417,11 @@ bool queues_starved(const struct queues *q)
 	return q->starved;
 }
 
+bool queues_owed(const struct queues *q)
+{
+	return q->owes;
+}
+
 void queues_stop(struct queues *q)
 {
 	unsigned int i;

@@ -17,6 +17,8 @@ void queues_stop(struct queues *q);
 
 /* Update again in a moment: frames are being taken back from idle queues. */
 bool queues_starved(const struct queues *q);
+/* Receive again in a second, though nothing may have come. */
+bool queues_owed(const struct queues *q);
 /* Up to max packets of all queues; they are the caller's. One that waits makes
  * the handle's descriptor readable.
  */

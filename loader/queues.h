@@ -35,6 +35,7 @@ struct queues {
 	unsigned int count;
 	unsigned int next; /* to receive from: every queue gets its turn */
 	struct tap *tap;   /* if an interface has the TC hook */
+	bool owes;	   /* the tap: pages, if what is to come is lost */
 	bool starved;	   /* some queue has less than half its share */
 	uint16_t lent_to[XDV_FRAMES]; /* row + 1 of the queue, 0: ours */
 };

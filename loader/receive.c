@@ -165,6 +165,7 @@ unsigned int queues_receive(struct queues *q, struct xdivert_packet **packets,
 		n += receive(q, q->queue[(q->next + i) % q->count], packets + n,
 			     max - n);
 	q->next++;
+	q->owes = !n && q->tap && tap_reclaim(q->tap);
 	if (!n && !q->h->awake)
 		queues_close_idle(q);
 	return n;

@@ -6,11 +6,12 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <bpf/bpf.h>
 #include <libmnl/libmnl.h>
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
 
+#include "clock.h"
+#include "device.h"
 #include "multibuf.h"
 #include "netlink.h"
 #include "rest.h"
@@ -21,6 +22,8 @@ struct rest {
 	const struct xdv_rest *pages; /* mapped: XDV_REST_PAGES */
 	struct xdv_queue *queue;
 	int link;
+	uint64_t mark; /* pages taken when it was `marked` */
+	uint64_t marked;
 };
 
 static int load(struct rest *rest, const struct xdivert *x, uint32_t row,
@@ -60,33 +63,21 @@ static int map_pages(struct rest *rest)
 static void forbid_gro(int ifindex)
 {
 	char buffer[MNL_SOCKET_BUFFER_SIZE];
-	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buffer);
-	struct ifinfomsg *ifm;
+	struct nlmsghdr *nlh = netlink_link(buffer, RTM_NEWLINK, 0, ifindex);
 
-	nlh->nlmsg_type = RTM_NEWLINK;
-	nlh->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
-	ifm = mnl_nlmsg_put_extra_header(nlh, sizeof(*ifm));
-	ifm->ifi_index = ifindex;
 	mnl_attr_put_u32(nlh, IFLA_GRO_MAX_SIZE, 1);
 	netlink_request(nlh);
 }
 
 static int attach(struct rest *rest, int ifindex)
 {
-	LIBBPF_OPTS(bpf_link_create_opts, xdp, .flags = XDP_FLAGS_DRV_MODE);
-	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex,
-		    .attach_point = BPF_TC_INGRESS);
-	LIBBPF_OPTS(bpf_tc_opts, tc,
-		    .prog_fd = bpf_program__fd(rest->skel->progs.xdv_tc_rest));
-	int rc = bpf_tc_hook_create(&hook);
+	int rc = device_attach_tc(rest->skel->progs.xdv_tc_rest, ifindex);
 
-	rc = rc ? rc : bpf_tc_attach(&hook, &tc);
 	if (rc)
 		return rc;
 	forbid_gro(ifindex);
-	rest->link = bpf_link_create(
-		bpf_program__fd(rest->skel->progs.xdv_rest_pass), ifindex,
-		BPF_XDP, &xdp);
+	rest->link =
+		device_attach_xdp(rest->skel->progs.xdv_rest_pass, ifindex);
 	return rest->link < 0 ? rest->link : 0;
 }
 
@@ -159,4 +150,20 @@ bool rest_take(struct rest *rest, const struct xdv_stub *stub, uint8_t *to)
 		__atomic_store_n(&rest->queue->rest_done, number,
 				 __ATOMIC_RELEASE);
 	return good;
+}
+
+bool rest_reclaim(struct rest *rest)
+{
+	struct xdv_queue *queue = rest->queue;
+	uint64_t t = now();
+
+	if (rest->mark > queue->rest_done) {
+		if (t - rest->marked <= XDV_TRANSIT_MAX)
+			return true;
+		__atomic_store_n(&queue->rest_done, rest->mark,
+				 __ATOMIC_RELEASE);
+	}
+	rest->mark = __atomic_load_n(&queue->rest_taken, __ATOMIC_ACQUIRE);
+	rest->marked = t;
+	return rest->mark > queue->rest_done;
 }

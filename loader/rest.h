@@ -24,5 +24,9 @@ void rest_close(struct rest *rest);
  * nowhere (NULL) as well. false: it has been overwritten.
  */
 bool rest_take(struct rest *rest, const struct xdv_stub *stub, uint8_t *to);
+/* The socket is empty: what has not come out for long gives its pages back,
+ * for it is lost. true: there is some that has not yet.
+ */
+bool rest_reclaim(struct rest *rest);
 
 #endif

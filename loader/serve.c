@@ -390,6 +390,8 @@ int serve_timeout(const struct xdivert_injection *h, int timeout_ms)
 		timeout_ms = sooner(timeout_ms, retry_wait(h));
 	if (h->q)
 		timeout_ms = sooner(timeout_ms, h->fragments);
+	if (h->q && queues_owed(h->q))
+		timeout_ms = sooner(timeout_ms, 1000);
 	return timeout_ms;
 }
 

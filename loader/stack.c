@@ -20,6 +20,7 @@
 #include <xdivert.h>
 
 #include "compartment.h"
+#include "device.h"
 #include "inject.skel.h"
 #include "multibuf.h"
 #include "netlink.h"
@@ -89,13 +90,7 @@ void stack_forget(struct xdivert_injection *h, uint32_t compartment)
 
 static int attach_tc(const struct xdivert_injection *h, int ifindex)
 {
-	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex,
-		    .attach_point = BPF_TC_INGRESS);
-	LIBBPF_OPTS(bpf_tc_opts, opts,
-		    .prog_fd = bpf_program__fd(h->skel->progs.xdv_neigh));
-	int rc = bpf_tc_hook_create(&hook);
-
-	return rc ? rc : bpf_tc_attach(&hook, &opts);
+	return device_attach_tc(h->skel->progs.xdv_neigh, ifindex);
 }
 
 static int attach_tracing(struct xdivert_injection *h)

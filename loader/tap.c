@@ -5,14 +5,13 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include <bpf/bpf.h>
 #include <libmnl/libmnl.h>
-#include <linux/if_link.h>
 #include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
 
 #include "clock.h"
 #include "compartment.h"
+#include "device.h"
 #include "multibuf.h"
 #include "netdev.h"
 #include "netlink.h"
@@ -84,6 +83,11 @@ bool tap_rest(const struct tap *tap, const struct xdv_stub *stub, uint8_t *to)
 	return rest_take(tap->rest, stub, to);
 }
 
+bool tap_reclaim(const struct tap *tap)
+{
+	return tap->rest && rest_reclaim(tap->rest);
+}
+
 static int load(struct tap *tap)
 {
 	int rc;
@@ -125,16 +129,14 @@ static void unpin(const struct tap *tap)
 /* XDP at the far end makes the kernel cut GSO packets at the near one. */
 static int open_far_end(struct tap *tap)
 {
-	LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = XDP_FLAGS_DRV_MODE);
 	int home = netns_enter(tap->pair.netns), rc;
 
 	if (home < 0)
 		return home;
 	rc = pair_bring_up(PAIR_FAR, socket_longest());
 	if (!rc) {
-		tap->link = bpf_link_create(
-			bpf_program__fd(tap->skel->progs.xdv_tap),
-			if_nametoindex(PAIR_FAR), BPF_XDP, &opts);
+		tap->link = device_attach_xdp(tap->skel->progs.xdv_tap,
+					      if_nametoindex(PAIR_FAR));
 		rc = tap->link < 0 ? tap->link : 0;
 	}
 	netns_leave(home);

@@ -23,8 +23,9 @@ bool tap_alive(const struct tap *tap);
 bool tap_takes(const struct tap *tap, uint32_t longest);
 /* Of its xdv_rest, if it has one. */
 uint32_t tap_pages(const struct tap *tap);
-/* rest_take() of that. */
+/* rest_take() and rest_reclaim() of that. */
 bool tap_rest(const struct tap *tap, const struct xdv_stub *stub, uint8_t *to);
+bool tap_reclaim(const struct tap *tap);
 /* Its row in xdv_queues and xdv_xsks. */
 uint32_t tap_row(const struct tap *tap);
 /* Where its far end is; the tap's. */

@@ -68,7 +68,7 @@
 #define XDV_REST_PAGE	   4080 /* bytes of it in a page */
 #define XDV_REST_PAGES	   4096 /* of a tap, power of two */
 #define XDV_REST_MOST	   17	/* of a packet */
-#define XDV_PAGES_OF(len)  (((len)-XDV_STUB_HEAD - 1) / XDV_REST_PAGE + 1)
+#define XDV_PAGES_OF(len)  (((len)-1) / XDV_REST_PAGE + 1) /* len of a rest */
 /* Longer ones do not leave as live frames; xdv_inject sees their beginning. */
 #define XDV_BIG_HEAD	   256
 /* Packets up to that go with their descriptor. */

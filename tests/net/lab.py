@@ -26,6 +26,7 @@ import time
 XDIVERT = pathlib.Path(__file__).resolve().parents[2] / "build" / "xdivert"
 PIN_DIR = pathlib.Path(os.environ.get("XDIVERT_PIN_DIR",
                                       "/sys/fs/bpf/xdivert"))
+KERNEL = tuple(int(n) for n in os.uname().release.split(".")[:2])
 CLONE_NEWNET = 0x40000000
 SO_RCVBUFFORCE = 33
 libc = ctypes.CDLL(None, use_errno=True)
@@ -148,6 +149,17 @@ class Host:
                 yield
             finally:
                 assert libc.setns(old.fileno(), CLONE_NEWNET) == 0
+
+    def udp(self, address, port=None, timeout=5):
+        """A socket that is bound to that, or has at least its family."""
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        with self.inside():
+            sock = socket.socket(family, socket.SOCK_DGRAM)
+            if port:
+                sock.bind((address, port))
+        sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 24)
+        sock.settimeout(timeout)
+        return sock
 
     def mac(self, ifname):
         link = json.loads(self.run(f"ip -j link show {ifname}").stdout)

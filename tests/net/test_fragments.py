@@ -183,14 +183,9 @@ def test_linux_sends_60000_bytes(lab, family, address, hook):
     lab.gateway.rule("r", "udp dst port 5000", "--do",
                      "replace needle NEEDLE")
     lab.gateway.serving()
-    with lab.server.inside():
-        server = socket.socket(family, socket.SOCK_DGRAM)
-        server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
-        server.bind(("", 5000))
-        server.settimeout(5)
-    with lab.client.inside():
-        client = socket.socket(family, socket.SOCK_DGRAM)
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+    server = lab.server.udp(address, 5000)
+    client = lab.client.udp(address)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
     for n in range(20):
         text = bytearray(text_of(60000))
         for at in range(n, 59000, 997):
@@ -400,14 +395,9 @@ def test_fragments_for_this_host(lab, make):
     lab.gateway.rule("r", "udp dst port 5000", "--layer", "receive", "--do",
                      "replace mouse MOUSE")
     lab.gateway.serving()
-    family = socket.AF_INET if make is datagram else socket.AF_INET6
     address = "10.0.1.1" if make is datagram else "fd00:1::1"
-    with lab.gateway.inside():
-        server = socket.socket(family, socket.SOCK_DGRAM)
-        server.bind(("", 5000))
-        server.settimeout(5)
-    with lab.client.inside():
-        client = socket.socket(family, socket.SOCK_DGRAM)
+    server = lab.gateway.udp(address, 5000)
+    client = lab.client.udp(address)
     text = b"a mouse and another mouse. " * 1000
     client.sendto(text, (address, 5000))
     assert server.recv(65535) == text.replace(b"mouse", b"MOUSE")
@@ -448,10 +438,7 @@ def test_workers_share_what_waits(lab, path):
     """A group whose fragments come in different queues."""
     serve(lab, "udp dst port 5000", "--do", "replace mouse MOUSE",
           run=("--workers", "2", "--reassembly-timeout", "3"))
-    with lab.server.inside():
-        server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        server.bind(("", 5000))
-        server.settimeout(5)
+    server = lab.server.udp("10.0.2.2", 5000)
     text = b"a mouse and another mouse. " * 100
     for n in range(50):
         parts = pieces(datagram(text, id=1000 + n), 1000)

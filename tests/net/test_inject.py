@@ -5,7 +5,6 @@ import json
 import os
 import re
 import signal
-import socket
 import struct
 import subprocess
 import time
@@ -339,10 +338,7 @@ def test_too_big(gateway):
 @pytest.mark.parametrize("size", [1600, 3400, 60000])
 def test_longer_than_the_mtu_leaves_in_fragments(lab, gateway, size):
     """One injection, one completion; the server's stack puts it together."""
-    with lab.server.inside():
-        server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        server.bind(("10.0.2.2", 5002))
-        server.settimeout(5)
+    server = lab.server.udp("10.0.2.2", 5002)
     text = os.urandom(size)
     sent = IP(**GATEWAY4, id=99) / UDP(sport=1, dport=5002) / text
     assert inject(gateway, sent).returncode == 0

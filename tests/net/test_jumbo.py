@@ -6,13 +6,12 @@ import os
 import pathlib
 import random
 import signal
-import socket
 import subprocess
 
 import pytest
 from scapy.layers.inet import ICMP
 
-from lab import wait_for
+from lab import KERNEL, wait_for
 from packets import IP, UDP, V4, V6, Ether, IPv6, Path, built
 from transfer import transfer
 
@@ -33,16 +32,12 @@ def jumbo(lab):
         getattr(lab, host).run(f"ip link set {ifname} mtu 1500")
 
 
-def kernel():
-    return tuple(int(n) for n in os.uname().release.split(".")[:2])
-
-
 @pytest.fixture
 def hook(request, monkeypatch):
     """The words for attach, of which "old" makes the kernel an older one."""
     if "old" in request.param:
         monkeypatch.setenv("XDIVERT_NO_MULTIBUF", "1")
-    elif kernel() < (6, 6):
+    elif KERNEL < (6, 6):
         pytest.skip("AF_XDP takes no more than a frame")
     return request.param[:2]
 
@@ -55,7 +50,7 @@ FAMILIES = pytest.mark.parametrize("family", ["IPv4", "IPv6"])
 
 
 # Where the XDP hook cannot.
-ANY = () if kernel() >= (6, 6) else ("--hook", "tc")
+ANY = () if KERNEL >= (6, 6) else ("--hook", "tc")
 
 
 def serve(lab, expression, *words, hook=ANY):
@@ -213,10 +208,7 @@ def test_to_this_host(jumbo):
     """Edited and delivered; what is too long for a frame in fragments."""
     path = Path(jumbo)
     serve(jumbo, "udp", "--layer", "receive", "--do", "replace needle NEEDLE")
-    with jumbo.gateway.inside():
-        server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        server.bind(("10.0.1.1", 5000))
-        server.settimeout(5)
+    server = jumbo.gateway.udp("10.0.1.1", 5000)
     text = text_of(8900, (5000, b"needle"))
     path.send(packet("IPv4", text, dst="10.0.1.1"))
     assert server.recv(65535) == text.replace(b"needle", b"NEEDLE")
@@ -325,14 +317,9 @@ def test_long_fragments(jumbo, address, hook):
     """60,000 bytes in fragments of 8,9xx: edited as one, cut as they were."""
     serve(jumbo, "udp dst port 5000", "--do", "replace needle NEEDLE",
           hook=hook)
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
     text = text_of(60000, (8980, b"needle"), (59990, b"needle"))
-    with jumbo.server.inside():
-        server = socket.socket(family, socket.SOCK_DGRAM)
-        server.bind(("", 5000))
-        server.settimeout(5)
-    with jumbo.client.inside():
-        client = socket.socket(family, socket.SOCK_DGRAM)
+    server = jumbo.server.udp(address, 5000)
+    client = jumbo.client.udp(address)
     wire = jumbo.wire(jumbo.server, "s0")
     client.sendto(text, (address, 5000))
     assert server.recv(65535) == text.replace(b"needle", b"NEEDLE")

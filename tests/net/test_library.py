@@ -165,18 +165,12 @@ def test_C18_unless_the_rule_asks_otherwise(lab):
 @pytest.mark.parametrize("mode", ["native", "generic"])
 def test_layer_receive(lab, mode):
     """A request to this host is edited on its way in; the server answers."""
-    import socket
     lab.gateway.xdivert("attach", "g0", "--mode", mode)
     lab.gateway.rule("in", "udp dst port 7777", "--layer", "receive", "--do",
                      "replace cold warm")
     lab.gateway.daemon()
-    with lab.gateway.inside():
-        server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        server.bind(("10.0.1.1", 7777))
-    with lab.client.inside():
-        client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    for s in (server, client):
-        s.settimeout(5)
+    server = lab.gateway.udp("10.0.1.1", 7777)
+    client = lab.client.udp("10.0.1.1")
     client.sendto(b"it is cold", ("10.0.1.1", 7777))
     text, sender = server.recvfrom(100)
     assert text == b"it is warm" and sender[0] == "10.0.1.2"

@@ -170,14 +170,9 @@ def test_path_mtu_discovery_of_udp(narrow, address, hook):
     """A datagram that is fragmented to the old path MTU, and again."""
     serve(narrow, "udp dst port 5000", "--do", "replace mouse MOUSE",
           hook=hook)
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with narrow.server.inside():
-        server = socket.socket(family, socket.SOCK_DGRAM)
-        server.bind(("", 5000))
-        server.settimeout(1)
-    with narrow.client.inside():
-        client = socket.socket(family, socket.SOCK_DGRAM)
-        client.setsockopt(socket.IPPROTO_IP, 10, 0)  # IP_MTU_DISCOVER
+    server = narrow.server.udp(address, 5000, timeout=1)
+    client = narrow.client.udp(address)
+    client.setsockopt(socket.IPPROTO_IP, 10, 0)  # IP_MTU_DISCOVER
     text = (b"a mouse and another mouse. " * 200)[:5000]
 
     def arrives():
@@ -190,7 +185,7 @@ def test_path_mtu_discovery_of_udp(narrow, address, hook):
     server.close()
     stats = narrow.gateway.settled()
     # IPv6: the first was too big, its sender was told.
-    assert stats["reassembled"] == (2 if family == socket.AF_INET6 else 1)
+    assert stats["reassembled"] == (2 if ":" in address else 1)
 
 
 @pytest.fixture

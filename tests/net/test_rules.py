@@ -414,7 +414,9 @@ def test_rules_change_under_full_load(lab, hook, pads):
         stats = gateway.settled()
     print(f"{swaps} swaps, {stats['matched']} packets, "
           f"{stats['completed']} forwarded")
-    assert stats["matched"] > 50000
+    # An emulated CPU has less time.
+    assert stats["matched"] > (50000 if "XDIVERT_EMULATED" in os.environ
+                                else 300000)
     assert stats["unmatched"] < 20
     assert stats["dropped"] == stats["failed"] == 0
     assert stats["completed"] == stats["diverted"] > 10000

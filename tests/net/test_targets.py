@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Every kind of interface as a target: to the byte, and with real clients."""
 import os
-import socket
 import struct
 
 import pytest
@@ -22,7 +21,6 @@ KINDS = [("veth-gro", FAST), ("veth-xdp", FAST), ("veth", {"neigh"}),
 # Two NICs that somebody has connected (tests/vm/run does).
 if "XDIVERT_NICS" in os.environ:
     KINDS.append(("nic", {"neigh"}))
-SO_RCVBUFFORCE = 33
 NET8 = dict(dst="10.0.8.2")
 SENT = 0
 FATE_UNKNOWN = -110
@@ -126,13 +124,8 @@ def test_inject_via_stack(lab, target):
 
 def udp_stream(lab, n):
     """The numbers of n datagrams and one more, in the order of arrival."""
-    with lab.server.inside():
-        receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        receiver.bind(("10.0.8.2", 5000))
-    receiver.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 24)
-    receiver.settimeout(5)
-    with lab.client.inside():
-        sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    receiver = lab.server.udp("10.0.8.2", 5000)
+    sender = lab.client.udp("10.0.8.2")
     seen = []
 
     def receive():

@@ -2,21 +2,18 @@
 """The TC hook: the same way of a packet, from TC ingress through a tap."""
 import json
 import os
-import platform
-import re
 import socket
 import subprocess
 
 import pytest
 
 from clients import ping
-from lab import XDIVERT, wait_for
+from lab import KERNEL, XDIVERT, wait_for
 from packets import (ICMP, IP, TCP, UDP, V4, Ether, ICMPv6EchoRequest, IPv6,
                      Path, udp, udp6)
 from test_attach import failure, kernel_ids, made_by
 from test_daemon import Traffic, next_arrival, number
 
-KERNEL = tuple(map(int, re.findall(r"\d+", platform.release())[:2]))
 MODES = ["tcx", "clsact"] if KERNEL >= (6, 6) else ["clsact"]
 PACKET_AUXDATA, ETH_P_8021Q = 8, 0x8100
 

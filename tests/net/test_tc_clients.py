@@ -83,14 +83,9 @@ def test_udp_stream(lab, hook):
     """Below capacity nothing is lost, doubled or overtaken."""
     serve_both(lab, hook, "udp")
     count = 20000
-    with lab.server.inside():
-        into = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        into.setsockopt(socket.SOL_SOCKET, 33, 1 << 24)  # SO_RCVBUFFORCE
-        into.bind(("10.0.2.2", 5000))
-        into.settimeout(10)
-    with lab.client.inside():
-        out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        out.connect(("10.0.2.2", 5000))
+    into = lab.server.udp("10.0.2.2", 5000, timeout=10)
+    out = lab.client.udp("10.0.2.2")
+    out.connect(("10.0.2.2", 5000))
 
     got, room = [], threading.Semaphore(128)
 
@@ -115,14 +110,10 @@ def test_udp_stream(lab, hook):
 def test_udp_segmentation_offload(lab, hook):
     """One send of many datagrams, which the kernel leaves to the device."""
     serve_both(lab, hook, "udp")
-    with lab.server.inside():
-        into = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        into.bind(("10.0.2.2", 5000))
-        into.settimeout(10)
-    with lab.client.inside():
-        out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        out.setsockopt(socket.IPPROTO_UDP, 103, 1000)  # UDP_SEGMENT
-        out.connect(("10.0.2.2", 5000))
+    into = lab.server.udp("10.0.2.2", 5000)
+    out = lab.client.udp("10.0.2.2")
+    out.setsockopt(socket.IPPROTO_UDP, 103, 1000)  # UDP_SEGMENT
+    out.connect(("10.0.2.2", 5000))
     text = os.urandom(20500)
     out.send(text)
     got = [into.recv(2000) for _ in range(21)]
@@ -208,10 +199,7 @@ def test_unfinished_checksums(lab, hook, edit):
         assert sum_is_right(frame), size
     tcp.close()
     # Fragmented by the sender, whose kernel then sums it up itself.
-    with lab.server.inside():
-        into = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        into.bind(("10.0.2.2", 77))
-        into.settimeout(5)
+    into = lab.server.udp("10.0.2.2", 77)
     text = b"gopher" + os.urandom(4000)
     udp.sendto(text, ("10.0.2.2", 77))
     got = into.recv(5000)

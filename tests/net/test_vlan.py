@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """VLANs and VLANs in VLANs, as the way in and as the way out."""
-import socket
 
 import pytest
 
@@ -59,12 +58,9 @@ def test_in_and_out(vlans, hook):
     gateway.xdivert("attach", vlans.inward, *hook)
     gateway.rule("r", "udp dst port 5000", "--do", "replace mouse MOUSE")
     gateway.serving()
-    with vlans.server.inside():
-        server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        server.bind(("10.1.2.2", 5000))
-        server.settimeout(5)
-    with vlans.client.inside(), vlans.client.without_offloads("c0"):
-        client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    server = vlans.server.udp("10.1.2.2", 5000)
+    client = vlans.client.udp("10.1.2.2")
+    with vlans.client.without_offloads("c0"):
         for n in range(20):
             client.sendto(b"a mouse, number %d" % n, ("10.1.2.2", 5000))
             assert server.recv(100) == b"a MOUSE, number %d" % n
