@@ -52,11 +52,33 @@ static __always_inline bool cannot(int err)
 	return err == -EOPNOTSUPP || err == -ENXIO;
 }
 
+/* What xdv_inject need not know of what nothing waits for. */
+static __always_inline void find_flow(struct xdv_desc *desc)
+{
+	__u32 frame = desc->frame, offset = desc->offset;
+	__u32 from[4] = {}, to[4] = {};
+	__u8 *ip = bpf_map_lookup_elem(&xdv_umem, &frame);
+
+	if (!ip || offset >= XDV_HEAD_MAX)
+		return;
+	ip += offset;
+	if (*ip >> 4 == 4) {
+		from[0] = ((struct iphdr *)ip)->saddr;
+		to[0] = ((struct iphdr *)ip)->daddr;
+	} else {
+		__builtin_memcpy(from, &((struct ipv6hdr *)ip)->saddr, 16);
+		__builtin_memcpy(to, &((struct ipv6hdr *)ip)->daddr, 16);
+	}
+	desc->flow = flow_between(from, to);
+	desc->hop = bucket(desc->ifindex, desc->nexthop);
+}
+
 /* Then its stack does, after what was there before. */
 static __always_inline void try_stack(struct xdv_desc *desc, int err)
 {
 	desc->status = err;
 	desc->flags |= XDV_DESC_VIA_STACK;
+	find_flow(desc);
 	hold(desc);
 }
 

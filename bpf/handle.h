@@ -39,9 +39,9 @@ _Static_assert(XDV_INFLIGHT *(sizeof(struct xdv_completion) + 8) * 2 <=
 /* The ring's positions, and the slots that stand there. */
 extern struct xdv_ring xdv_ring;
 extern __u32 xdv_slots[XDV_INFLIGHT];
-extern __u32 xdv_stacked[XDV_BUCKETS];
+extern struct xdv_lane xdv_lanes[XDV_BUCKETS];
 extern struct xdv_hop xdv_hops[XDV_BUCKETS];
-extern __u8 xdv_cut[XDV_BUCKETS];
+extern __u64 xdv_cut[XDV_BUCKETS];
 
 static __always_inline struct xdv_desc *desc_at(__u32 position)
 {
@@ -146,43 +146,55 @@ static __always_inline __u32 bucket(__u32 hash, const __u32 *words)
 	return hash & (XDV_BUCKETS - 1);
 }
 
+static __always_inline __u16 flow_between(const __u32 *from, const __u32 *to)
+{
+	return bucket(bucket(0, from), to);
+}
+
+static __always_inline struct xdv_lane *lane_of(const struct xdv_desc *desc)
+{
+	return &xdv_lanes[desc->flow & (XDV_BUCKETS - 1)];
+}
+
 static __always_inline struct xdv_hop *hop_of(const struct xdv_desc *desc)
 {
 	return &xdv_hops[desc->hop & (XDV_BUCKETS - 1)];
 }
 
-/* User space puts it into the ring again, with what comes behind it. */
-static __always_inline void keep(struct xdv_desc *desc)
+/* May it not leave yet? */
+static __always_inline bool waits(const struct xdv_desc *desc)
 {
-	count_injected(desc, target_stats(desc));
-	desc->hop = bucket(desc->ifindex, desc->nexthop);
-	desc->state = XDV_DESC_HELD;
-	xdv_ring.held++;
+	const struct xdv_lane *lane = lane_of(desc);
+
+	return hop_of(desc)->asking || lane->asking ||
+	       (lane->held && lane->held < desc->id);
 }
 
-/* Those that follow are held, too, be they on their way to the stack. */
+/* User space puts it into the ring again when it is its turn. What follows in
+ * its flow waits as well, be it on its way to the stack.
+ */
 static __always_inline void hold(struct xdv_desc *desc)
 {
-	keep(desc);
-	hop_of(desc)->held++;
-}
+	struct xdv_lane *lane = lane_of(desc);
 
-/* What is on its way to the stack is before it, and goes on. */
-static __always_inline void hold_behind(struct xdv_desc *desc)
-{
-	keep(desc);
-	hop_of(desc)->behind++;
+	count_injected(desc, target_stats(desc));
+	desc->state = XDV_DESC_HELD;
+	xdv_ring.held++;
+	hop_of(desc)->held++;
+	if (!lane->held || desc->id < lane->held)
+		lane->held = desc->id;
 }
 
 static __always_inline void enter_stack(struct xdv_desc *desc)
 {
-	__sync_fetch_and_add(&xdv_stacked[desc->flow & (XDV_BUCKETS - 1)], 1);
+	__sync_fetch_and_add(&lane_of(desc)->stacked, 1);
 	__sync_fetch_and_add(&xdv_ring.in_stack, 1);
 }
 
 static __always_inline void begin_asking(struct xdv_desc *desc)
 {
 	desc->asking = 1;
+	__sync_fetch_and_add(&lane_of(desc)->asking, 1);
 	__sync_fetch_and_add(&hop_of(desc)->asking, 1);
 }
 
@@ -192,12 +204,13 @@ static __always_inline void begin_asking(struct xdv_desc *desc)
 static __always_inline bool end_asking(struct xdv_desc *desc)
 {
 	return __sync_val_compare_and_swap(&desc->asking, 1, 0) == 1 &&
+	       __sync_fetch_and_sub(&lane_of(desc)->asking, 1) &&
 	       __sync_fetch_and_sub(&hop_of(desc)->asking, 1);
 }
 
 static __always_inline void leave_stack(struct xdv_desc *desc)
 {
-	__sync_fetch_and_sub(&xdv_stacked[desc->flow & (XDV_BUCKETS - 1)], 1);
+	__sync_fetch_and_sub(&lane_of(desc)->stacked, 1);
 	__sync_fetch_and_sub(&xdv_ring.in_stack, 1);
 	end_asking(desc);
 }

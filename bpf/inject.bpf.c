@@ -17,9 +17,9 @@
 /* User space moves the producer. */
 struct xdv_ring xdv_ring;
 __u32 xdv_slots[XDV_INFLIGHT];
-__u32 xdv_stacked[XDV_BUCKETS];
+struct xdv_lane xdv_lanes[XDV_BUCKETS];
 struct xdv_hop xdv_hops[XDV_BUCKETS];
-__u8 xdv_cut[XDV_BUCKETS];
+__u64 xdv_cut[XDV_BUCKETS];
 
 struct refusal {
 	__s32 status;
@@ -188,20 +188,21 @@ static __always_inline struct refusal build(struct xdp_md *ctx,
 	return refused(0, rc ? XDV_REASON_FIB_NO_NEIGH : XDV_REASON_NONE);
 }
 
-static __always_inline __u32 flow_of(const struct bpf_fib_lookup *fib,
-				     const __u32 *to)
-{
-	return bucket(bucket(0, fib->ipv6_src), to);
-}
-
 /* It goes back to user space. What follows in its flow comes after it. */
-static __always_inline int to_be_cut(struct xdv_desc *desc, __u32 flow)
+static __always_inline int to_be_cut(struct xdv_desc *desc, __u16 flow)
 {
 	count_injected(desc, target_stats(desc));
 	desc->state = XDV_DESC_TOO_BIG;
 	xdv_ring.cut += !xdv_cut[flow];
-	xdv_cut[flow] = 1;
+	if (!xdv_cut[flow] || desc->id < xdv_cut[flow])
+		xdv_cut[flow] = desc->id;
 	return XDP_DROP;
+}
+
+/* What was held is older, and goes before parts that were held behind it. */
+static __always_inline bool follows_cut(const struct xdv_desc *desc, __u16 flow)
+{
+	return xdv_cut[flow] && xdv_cut[flow] < desc->id;
 }
 
 static __always_inline int to_come_after(struct xdv_desc *desc)
@@ -228,25 +229,26 @@ static __always_inline enum way way_of(struct xdv_desc *desc,
 				       const __u32 *to, bool unresolved)
 {
 	bool stack = unresolved || desc->flags & XDV_DESC_VIA_STACK;
+	struct xdv_lane *lane;
 	struct xdv_hop *hop;
-	__u32 held;
 
 	if (!stack && !xdv_ring.in_stack && !xdv_ring.held)
 		return WAY_LIVE;
-	desc->flow = flow_of(fib, to);
+	desc->flow = flow_between(fib->ipv6_src, to);
 	desc->hop = bucket(desc->ifindex, desc->nexthop);
+	lane = lane_of(desc);
 	hop = hop_of(desc);
-	held = hop->held + hop->behind;
-	if (hop->asking && held >= XDV_HELD_MAX)
-		return WAY_FULL;
-	if (hop->asking || held)
-		return WAY_HOLD;
+	if (waits(desc))
+		return (hop->asking || lane->asking) &&
+				       hop->held >= XDV_HELD_MAX
+			       ? WAY_FULL
+			       : WAY_HOLD;
 	/* Those of this batch may have to ask, and this one would have asked
 	 * before them.
 	 */
-	if (desc->flags & XDV_DESC_BIG && hop->entered == xdv_ring.batch)
+	if (desc->flags & XDV_DESC_BIG && lane->entered == xdv_ring.batch)
 		return WAY_HOLD;
-	if (!stack && !xdv_stacked[desc->flow & (XDV_BUCKETS - 1)])
+	if (!stack && !lane->stacked)
 		return WAY_LIVE;
 	if (!xdv_ring.stack)
 		return WAY_HOLD;
@@ -288,7 +290,7 @@ static __always_inline int to_stack(struct xdp_md *ctx, struct xdv_desc *desc)
 	tag->slot = desc->slot;
 	tag->id = desc->id;
 	tag->batch = xdv_ring.batch;
-	hop_of(desc)->entered = xdv_ring.batch;
+	lane_of(desc)->entered = xdv_ring.batch;
 	enter(desc, XDV_DESC_ENTERING);
 	return XDP_PASS;
 }
@@ -349,14 +351,14 @@ static __always_inline int send(struct xdp_md *ctx, struct xdv_desc *desc)
 		desc->mtu = fib.mtu_result;
 	if (refusal.reason == XDV_REASON_FIB_FRAG_NEEDED &&
 	    !(desc->flags & XDV_DESC_PART))
-		return to_be_cut(desc, flow_of(&fib, to));
+		return to_be_cut(desc, flow_between(fib.ipv6_src, to));
 	if (refusal.status) {
 		complete(desc, refusal.status, refusal.reason,
 			 BPF_RB_NO_WAKEUP);
 		return XDP_DROP;
 	}
 	if (xdv_ring.cut && !(desc->flags & XDV_DESC_PART) &&
-	    xdv_cut[flow_of(&fib, to)])
+	    follows_cut(desc, flow_between(fib.ipv6_src, to)))
 		return to_come_after(desc);
 	unresolved = refusal.reason == XDV_REASON_FIB_NO_NEIGH;
 	switch (way_of(desc, &fib, to, unresolved)) {
@@ -367,7 +369,7 @@ static __always_inline int send(struct xdp_md *ctx, struct xdv_desc *desc)
 		return desc->flags & XDV_DESC_BIG ? to_user(desc)
 						  : to_stack(ctx, desc);
 	case WAY_HOLD:
-		hold_behind(desc);
+		hold(desc);
 		return XDP_DROP;
 	case WAY_FULL:
 		complete(desc, -ENOBUFS, XDV_REASON_QUEUE_FULL,

@@ -144,8 +144,7 @@ int xdv_neigh(struct __sk_buff *skb)
 	/* What user space has handed over asks already: it had its turn in its
 	 * own batch, and this may be a later one.
 	 */
-	if (!desc->asking && in_batch() && of_this_batch(skb) &&
-	    (hop_of(desc)->asking || hop_of(desc)->held)) {
+	if (!desc->asking && in_batch() && of_this_batch(skb) && waits(desc)) {
 		if (claim(desc, desc->id))
 			hold(desc);
 		return TC_ACT_SHOT;

@@ -42,11 +42,12 @@
  *   -ETIME         TTL or hop limit ends here
  *   -ENOTCONN      the compartment has gone meanwhile, or the dispatching
  *                  thread may not enter it
- *   -ECANCELED     the handle was destroyed first
+ *   -ECANCELED     the handle was destroyed first; what the stack had by then
+ *                  (engine neigh) may still leave
  *   -EINVAL        the packet's IP header was spoilt after initiation
  *   -ETIMEDOUT     the kernel did not say what it did with the frame: not in
  *                  XDIVERT_BOUND_MS, or it has meanwhile used the frame's
- *                  sk_buff for another; the frame may have left
+ *                  sk_buff for another; the frame may have left, or leave later
  *
  * and, with reason ENGINE, what the kernel call said that was to send it.
  *

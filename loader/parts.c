@@ -25,7 +25,8 @@ struct parts {
 	unsigned int left; /* to be made */
 	unsigned int out;  /* under way */
 	bool sending;
-	bool probed; /* the first has gone: no route says less */
+	bool probed;	/* the first has gone: no route says less */
+	bool left_some; /* one may have left, and its MTU cannot be another */
 	struct xdv_completion first;
 };
 
@@ -142,7 +143,8 @@ static void finish(struct xdivert_injection *h, struct xdivert_packet *p,
 			.failed = status ? p->weight : 0,
 		});
 	ring_record(h, &c);
-	if (status == -EMSGSIZE && mtu && wants_answer(p))
+	/* Who may be cut would be told what is not so. */
+	if (status == -EMSGSIZE && mtu && too_big(p, mtu) && wants_answer(p))
 		tell_too_big(h, p, mtu);
 	inject_complete(h, p, &c);
 }
@@ -328,6 +330,21 @@ bool parts_send(struct xdivert_injection *h, struct xdivert_packet *p)
 	return false;
 }
 
+/* The route's MTU shrank while all parts waited: the packet is cut anew. */
+static bool narrowed(struct xdivert_injection *h, struct xdivert_packet *p)
+{
+	uint32_t mtu = p->parts->first.mtu;
+	uint64_t id = p->parts->id;
+
+	if (p->parts->left_some || !mtu || p->request.mtu == mtu ||
+	    too_big(p, mtu))
+		return false;
+	free(p->parts);
+	p->parts = NULL;
+	inject_again(h, p, id, mtu);
+	return true;
+}
+
 void parts_complete(struct xdivert_injection *h, struct xdivert_packet *part,
 		    const struct xdv_completion *c)
 {
@@ -336,9 +353,11 @@ void parts_complete(struct xdivert_injection *h, struct xdivert_packet *part,
 	/* The first failure is what counts; else any success. */
 	if (!p->parts->first.status)
 		p->parts->first = *c;
+	p->parts->left_some |= c->status != -EMSGSIZE;
 	pool_return(h, part->frame);
 	p->parts->out--;
-	if (!p->parts->sending && !p->parts->out && !p->parts->left)
+	if (!p->parts->sending && !p->parts->out && !p->parts->left &&
+	    !narrowed(h, p))
 		finish_as_parts(h, p);
 }
 

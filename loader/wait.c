@@ -23,9 +23,14 @@ static void tell_waiting(struct xdivert_injection *h)
 			 __ATOMIC_SEQ_CST);
 }
 
+/* By age: one that has to wait again comes before those that follow it. */
 void wait_hold(struct xdivert_injection *h, struct xdv_desc *desc)
 {
-	h->held[h->held_count++] = desc->slot;
+	uint32_t i = h->held_count++;
+
+	for (; i && h->descs[h->held[i - 1]].id > desc->id; i--)
+		h->held[i] = h->held[i - 1];
+	h->held[i] = desc->slot;
 	h->listed[desc->slot] = true;
 	tell_waiting(h);
 }
@@ -34,11 +39,15 @@ static void leave_stack(struct xdivert_injection *h, struct xdv_desc *desc)
 {
 	struct inject__bss *bss = h->skel->bss;
 
-	__atomic_fetch_sub(&bss->xdv_stacked[desc->flow], 1, __ATOMIC_SEQ_CST);
+	struct xdv_lane *lane = &bss->xdv_lanes[desc->flow];
+
+	__atomic_fetch_sub(&lane->stacked, 1, __ATOMIC_SEQ_CST);
 	__atomic_fetch_sub(&bss->xdv_ring.in_stack, 1, __ATOMIC_SEQ_CST);
-	if (__atomic_exchange_n(&desc->asking, 0, __ATOMIC_SEQ_CST))
-		__atomic_fetch_sub(&bss->xdv_hops[desc->hop].asking, 1,
-				   __ATOMIC_SEQ_CST);
+	if (!__atomic_exchange_n(&desc->asking, 0, __ATOMIC_SEQ_CST))
+		return;
+	__atomic_fetch_sub(&lane->asking, 1, __ATOMIC_SEQ_CST);
+	__atomic_fetch_sub(&bss->xdv_hops[desc->hop].asking, 1,
+			   __ATOMIC_SEQ_CST);
 }
 
 bool wait_judge(struct xdivert_injection *h, struct xdv_desc *desc, int status,
@@ -88,42 +97,48 @@ void wait_unreachable(struct xdivert_injection *h,
 
 /* ---- whose turn it is ---- */
 
-static bool free_way(const struct xdivert_injection *h,
-		     const struct xdv_desc *desc)
-{
-	const struct xdv_hop *hop = &h->skel->bss->xdv_hops[desc->hop];
+/* The flows of which one that is held has to wait on. */
+struct waiting {
+	bool flow[XDV_BUCKETS];
+};
 
-	return !__atomic_load_n(&hop->asking, __ATOMIC_SEQ_CST);
+static bool asks(const struct xdivert_injection *h, const struct xdv_desc *desc)
+{
+	const struct inject__bss *bss = h->skel->bss;
+
+	return __atomic_load_n(&bss->xdv_hops[desc->hop].asking,
+			       __ATOMIC_SEQ_CST) ||
+	       __atomic_load_n(&bss->xdv_lanes[desc->flow].asking,
+			       __ATOMIC_SEQ_CST);
 }
 
-/* Asked once: if a hop became ready half-way, its last would pass its first. */
-static void mark_ready(const struct xdivert_injection *h, bool *is_ready)
+/* To be asked in their order: if a hop became ready half-way, the last of a
+ * flow would pass its first.
+ */
+static bool has_turn(const struct xdivert_injection *h,
+		     const struct xdv_desc *desc, struct waiting *waiting)
 {
-	const struct xdv_desc *desc;
-	uint32_t i;
-
-	for (i = 0; i < h->held_count; i++) {
-		desc = &h->descs[h->held[i]];
-		is_ready[desc->hop] = free_way(h, desc);
-	}
+	if (judged(desc))
+		return false;
+	waiting->flow[desc->flow] |= asks(h, desc);
+	return !waiting->flow[desc->flow];
 }
 
 uint32_t wait_release(struct xdivert_injection *h, uint32_t compartment,
 		      bool over)
 {
-	bool is_ready[XDV_BUCKETS], go;
+	struct waiting waiting = {0};
 	uint32_t i, kept = 0, longest = 0;
 	struct xdv_desc *desc;
+	bool go;
 
-	mark_ready(h, is_ready);
 	for (i = 0; i < h->held_count; i++) {
 		desc = &h->descs[h->held[i]];
 		if (over)
 			go = judged(desc);
 		else
-			go = !judged(desc) &&
-			     desc->compartment == compartment &&
-			     is_ready[desc->hop];
+			go = has_turn(h, desc, &waiting) &&
+			     desc->compartment == compartment;
 		if (!go) {
 			h->held[kept++] = h->held[i];
 			continue;
@@ -149,31 +164,29 @@ void wait_block(struct xdivert_injection *h, uint32_t compartment)
 	if (!bss->xdv_ring.held && !h->held_count)
 		return;
 	for (i = 0; i < XDV_BUCKETS; i++)
-		bss->xdv_hops[i].held = bss->xdv_hops[i].behind = 0;
+		bss->xdv_lanes[i].held = bss->xdv_hops[i].held = 0;
 	bss->xdv_ring.held = 0;
 	for (i = 0; i < h->held_count; i++) {
 		desc = &h->descs[h->held[i]];
 		if (judged(desc) || desc->compartment != compartment)
 			continue;
+		if (!bss->xdv_lanes[desc->flow].held)
+			bss->xdv_lanes[desc->flow].held = desc->id;
 		bss->xdv_hops[desc->hop].held++;
 		bss->xdv_ring.held++;
 	}
 }
 
-static bool is_next(const struct xdivert_injection *h,
-		    const struct xdv_desc *desc)
-{
-	return !judged(desc) && free_way(h, desc);
-}
-
 bool wait_ready(const struct xdivert_injection *h, uint32_t compartment)
 {
+	struct waiting waiting = {0};
 	const struct xdv_desc *desc;
 	uint32_t i;
 
 	for (i = 0; i < h->held_count; i++) {
 		desc = &h->descs[h->held[i]];
-		if (desc->compartment == compartment && is_next(h, desc))
+		if (has_turn(h, desc, &waiting) &&
+		    desc->compartment == compartment)
 			return true;
 	}
 	return false;
@@ -181,12 +194,13 @@ bool wait_ready(const struct xdivert_injection *h, uint32_t compartment)
 
 const struct xdv_desc *wait_next(const struct xdivert_injection *h)
 {
+	struct waiting waiting = {0};
 	const struct xdv_desc *desc;
 	uint32_t i;
 
 	for (i = 0; i < h->held_count; i++) {
 		desc = &h->descs[h->held[i]];
-		if (is_next(h, desc))
+		if (has_turn(h, desc, &waiting))
 			return desc;
 	}
 	return NULL;

@@ -440,7 +440,7 @@ struct xdv_desc {
 	__u64 completed;  /* SENT */
 	__u32 nexthop[4]; /* network order */
 	__u16 family;	  /* of nexthop */
-	__u16 flow;	  /* in xdv_stacked */
+	__u16 flow;	  /* in xdv_lanes */
 	__u16 hop;	  /* in xdv_hops */
 	__u16 pad;
 	__u32 asking;	       /* counted in its hop's asking */
@@ -453,17 +453,24 @@ struct xdv_desc {
 XDV_SIZE(struct xdv_desc, 192);
 
 /*
- * What may not be overtaken, by hashes: xdv_stacked counts the frames of a flow
- * that the stack has, xdv_hops those of a next hop; xdv_cut is set for a flow
- * of which user space has a packet to be cut.
+ * What may not be overtaken, by hashes: xdv_lanes of a flow's packets, xdv_hops
+ * of those of a next hop. A packet is held while one at its hop or in its lane
+ * asks for a neighbour, or one before it in its lane is held. xdv_cut is the
+ * lowest id of a flow's packets that user space is to cut, 0 if there are none.
  */
 #define XDV_BUCKETS 1024
 
-struct xdv_hop {
+struct xdv_lane {
+	__u64 held; /* lowest id in user space that waits for its turn, or 0 */
 	__u32 asking;  /* in the stack, but not yet past the neighbour */
-	__u32 held;    /* in user space, until it is their turn */
-	__u32 behind;  /* held as well, behind what this batch puts there */
+	__u32 stacked; /* in the stack */
 	__u32 entered; /* the last batch that put something into the stack */
+	__u32 pad;
+};
+
+struct xdv_hop {
+	__u32 asking;
+	__u32 held; /* how many: there is a limit while it asks */
 };
 
 /* Frames in the stack at most, and while neighbours are not resolved; held

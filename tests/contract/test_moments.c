@@ -91,6 +91,10 @@ static void set_mtu(unsigned int mtu)
 	   mtu);
 }
 
+/* Of what is injected. */
+static uint32_t through_stack;
+static uint8_t tos;
+
 static struct xdivert_packet *numbered(struct xdivert_injection *h, int to,
 				       uint32_t len, uint8_t number)
 {
@@ -104,6 +108,7 @@ static struct xdivert_packet *numbered(struct xdivert_injection *h, int to,
 	d = xdivert_packet_data(p);
 	memset(d, 0, len);
 	memcpy(d, small, lab_build(&u, small));
+	d[1] = tos;
 	d[2] = len >> 8;
 	d[3] = len;
 	d[5] = number;
@@ -112,8 +117,6 @@ static struct xdivert_packet *numbered(struct xdivert_injection *h, int to,
 	assert_int_equal(xdivert_packet_finish(p), 0);
 	return p;
 }
-
-static uint32_t through_stack;
 
 static void inject_numbered(struct xdivert_injection *h, int to, uint32_t len,
 			    uint8_t number, struct tally *t)
@@ -175,6 +178,20 @@ static int next_number(void)
 	return -1;
 }
 
+/* All are sent, and arrive in their order. */
+static void end_in_order(struct xdivert_injection *h, const struct tally *t,
+			 int n)
+{
+	int i;
+
+	assert_int_equal(t->ok, t->called);
+	for (i = 0; i < n; i++)
+		assert_int_equal(next_number(), i);
+	assert_int_equal(xdivert_injection_destroy(h, -1), 0);
+	forget_silent();
+	check_books();
+}
+
 /* Long ones and short ones that have waited for the same neighbour. */
 static void sizes_that_waited(uint32_t flags)
 {
@@ -192,14 +209,9 @@ static void sizes_that_waited(uint32_t flags)
 	assert_int_equal(t.called, 0);
 	resolve_silent();
 	wait_called(h, &t, 40);
-	assert_int_equal(t.ok, 40);
-	for (i = 0; i < 40; i++)
-		assert_int_equal(next_number(), i);
-	assert_int_equal(xdivert_injection_destroy(h, -1), 0);
-	forget_silent();
+	end_in_order(h, &t, 40);
 	set_mtu(1500);
 	through_stack = 0;
-	check_books();
 }
 
 static void test_C26_sizes_that_waited(void **state)
@@ -235,12 +247,7 @@ static void few_that_waited(const uint32_t *lens, int n)
 		;
 	resolve_silent();
 	wait_called(h, &t, n);
-	assert_int_equal(t.ok, n);
-	for (i = 0; i < n; i++)
-		assert_int_equal(next_number(), i);
-	assert_int_equal(xdivert_injection_destroy(h, -1), 0);
-	forget_silent();
-	check_books();
+	end_in_order(h, &t, n);
 }
 
 static void test_C26_few_that_waited(void **state)
@@ -297,7 +304,6 @@ static void test_C26_answer_between_compartments(void **state)
 {
 	struct xdivert_injection *h = create(AF_UNSPEC, BOTH);
 	struct tally t = {0}, other = {0};
-	int i;
 
 	(void)state;
 	drain_wire(lab.wire_w);
@@ -309,12 +315,7 @@ static void test_C26_answer_between_compartments(void **state)
 	inject_numbered(h, 99, 200, 2, &t);
 	wait_called(h, &t, 3);
 	assert_int_equal(other.ok, 1);
-	assert_int_equal(t.ok, 3);
-	for (i = 0; i < 3; i++)
-		assert_int_equal(next_number(), i);
-	assert_int_equal(xdivert_injection_destroy(h, -1), 0);
-	forget_silent();
-	check_books();
+	end_in_order(h, &t, 3);
 }
 
 /* The route narrows while one waits, whose turn comes with younger ones that
@@ -337,13 +338,113 @@ static void test_C26_route_that_narrows(void **state)
 		inject_numbered(h, 99, i % 2 ? 1400 : 80, i, &t);
 	before_run = resolve;
 	wait_called(h, &t, 20);
-	assert_int_equal(t.ok, 20);
-	for (i = 0; i < 20; i++)
-		assert_int_equal(next_number(), i);
-	assert_int_equal(xdivert_injection_destroy(h, -1), 0);
-	forget_silent();
+	end_in_order(h, &t, 20);
 	sh("ip route del 10.2.0.99/32 dev w0");
-	check_books();
+}
+
+/* ... or while its parts do, of which none is short enough then. */
+static void test_C26_route_that_narrows_for_parts(void **state)
+{
+	struct xdivert_injection *h = create(AF_UNSPEC, BOTH);
+	struct tally t = {0};
+	int i;
+
+	(void)state;
+	drain_wire(lab.wire_w);
+	sh("ip route replace 10.2.0.99/32 dev w0 mtu lock 1000");
+	for (i = 0; i < 4; i++)
+		inject_numbered(h, 99, i < 2 ? 200 : 1400, i, &t);
+	until_idle(h);
+	assert_int_equal(t.called, 0);
+	sh("ip route replace 10.2.0.99/32 dev w0 mtu lock 400");
+	resolve_silent();
+	wait_called(h, &t, 4);
+	end_in_order(h, &t, 4);
+	sh("ip route del 10.2.0.99/32 dev w0");
+}
+
+/* Parts that wait may not pass what waits before them, though a later packet of
+ * the flow is refused in the same flush.
+ */
+static void test_C26_parts_behind_what_waited(void **state)
+{
+	struct xdivert_injection *h = create(AF_UNSPEC, BOTH);
+	struct tally t = {0}, other = {0};
+
+	(void)state;
+	sh("ip route replace 10.2.0.99/32 dev w0 mtu lock 1000");
+	drain_wire(lab.wire_w);
+	inject_numbered(h, 99, 200, 0, &t);
+	inject_numbered(h, 99, 200, 1, &t);
+	inject_numbered(h, 99, 1400, 2, &t);
+	until_idle(h);
+	assert_int_equal(t.called, 0);
+	inject_elsewhere(h, then_resolve, &other);
+	inject_numbered(h, 99, 1400, 3, &t);
+	wait_called(h, &t, 4);
+	end_in_order(h, &t, 4);
+	sh("ip route del 10.2.0.99/32 dev w0");
+}
+
+/* The route to 10.2.0.77 moves from a next hop that has not answered yet. */
+static void test_C26_route_that_moves(void **state)
+{
+	struct xdivert_injection *h = create(AF_UNSPEC, BOTH);
+	struct tally t = {0};
+
+	(void)state;
+	drain_wire(lab.wire_w);
+	sh("ip route replace 10.2.0.77/32 via 10.2.0.99 dev w0");
+	inject_numbered(h, 77, 200, 0, &t);
+	inject_numbered(h, 77, 200, 1, &t);
+	until_idle(h);
+	sh("ip route replace 10.2.0.77/32 via 10.2.0.2 dev w0");
+	inject_numbered(h, 77, 200, 2, &t);
+	inject_numbered(h, 2, 200, 3, &t); /* of another flow */
+	wait_called(h, &t, 1);
+	assert_int_equal(next_number(), 3);
+	assert_int_equal(t.ok, 1);
+	resolve_silent();
+	wait_called(h, &t, 4);
+	end_in_order(h, &t, 3);
+	sh("ip route del 10.2.0.77/32 dev w0");
+}
+
+/* Packets of one flow by two next hops, of which one has not answered yet. */
+static void by_two_next_hops(uint32_t flags, int n)
+{
+	struct xdivert_injection *h = create(AF_UNSPEC, BOTH);
+	struct tally t = {0};
+	int i;
+
+	through_stack = flags;
+	drain_wire(lab.wire_w);
+	for (i = 0; i < n; i++) {
+		tos = i % 3 ? 0 : 0x10;
+		inject_numbered(h, 77, 200, i, &t);
+	}
+	tos = 0;
+	until_idle(h);
+	assert_int_equal(t.called, 0);
+	resolve_silent();
+	wait_called(h, &t, n);
+	end_in_order(h, &t, n);
+	through_stack = 0;
+}
+
+static void test_C26_two_next_hops(void **state)
+{
+	(void)state;
+	sh("ip route replace 10.2.0.77/32 via 10.2.0.2 dev w0;"
+	   "ip route replace table 100 10.2.0.77/32 via 10.2.0.99 dev w0;"
+	   "ip rule add tos 0x10 lookup 100");
+	by_two_next_hops(0, 4);
+	by_two_next_hops(0, 40);
+	by_two_next_hops(XDIVERT_PACKET_VIA_STACK, 4);
+	by_two_next_hops(XDIVERT_PACKET_VIA_STACK, 40);
+	sh("ip rule del tos 0x10 lookup 100;"
+	   "ip route del table 100 10.2.0.77/32;"
+	   "ip route del 10.2.0.77/32 dev w0");
 }
 
 /* Two seconds pass before this lets go of the second packet. */
@@ -542,6 +643,10 @@ int main(void)
 		contract_test(test_C26_few_that_waited),
 		contract_test(test_C26_answer_between_compartments),
 		contract_test(test_C26_route_that_narrows),
+		contract_test(test_C26_route_that_narrows_for_parts),
+		contract_test(test_C26_parts_behind_what_waited),
+		contract_test(test_C26_route_that_moves),
+		contract_test(test_C26_two_next_hops),
 		contract_test(test_C26_past_the_neighbour),
 		contract_test(test_C27_steered_to_other_cpus),
 		contract_test(test_C25_memory_for_some),
