@@ -53,7 +53,7 @@ static __always_inline bool cannot(int err)
 }
 
 /* What xdv_inject need not know of what nothing waits for. */
-static __always_inline void find_flow(struct xdv_desc *desc)
+static __always_inline void find_lane(struct xdv_desc *desc)
 {
 	__u32 frame = desc->frame, offset = desc->offset;
 	__u32 from[4] = {}, to[4] = {};
@@ -69,8 +69,8 @@ static __always_inline void find_flow(struct xdv_desc *desc)
 		__builtin_memcpy(from, &((struct ipv6hdr *)ip)->saddr, 16);
 		__builtin_memcpy(to, &((struct ipv6hdr *)ip)->daddr, 16);
 	}
-	desc->flow = flow_between(from, to);
-	desc->hop = bucket(desc->ifindex, desc->nexthop);
+	desc->lane = lane_between(from, to);
+	desc->hop = hop_to(desc);
 }
 
 /* Then its stack does, after what was there before. */
@@ -78,7 +78,7 @@ static __always_inline void try_stack(struct xdv_desc *desc, int err)
 {
 	desc->status = err;
 	desc->flags |= XDV_DESC_VIA_STACK;
-	find_flow(desc);
+	find_lane(desc);
 	hold(desc);
 }
 

@@ -39,9 +39,10 @@ _Static_assert(XDV_INFLIGHT *(sizeof(struct xdv_completion) + 8) * 2 <=
 /* The ring's positions, and the slots that stand there. */
 extern struct xdv_ring xdv_ring;
 extern __u32 xdv_slots[XDV_INFLIGHT];
-extern struct xdv_lane xdv_lanes[XDV_BUCKETS];
-extern struct xdv_hop xdv_hops[XDV_BUCKETS];
-extern __u64 xdv_cut[XDV_BUCKETS];
+extern struct xdv_lane xdv_lanes[XDV_LANES];
+extern struct xdv_hop xdv_hops[XDV_HOPS];
+extern __u64 xdv_cut[XDV_CUTS];
+extern __u32 xdv_seed;
 
 static __always_inline struct xdv_desc *desc_at(__u32 position)
 {
@@ -135,7 +136,7 @@ static __always_inline void complete(struct xdv_desc *desc, __s32 status,
 	bpf_ringbuf_submit(c, wakeup);
 }
 
-static __always_inline __u32 bucket(__u32 hash, const __u32 *words)
+static __always_inline __u32 hash_of(__u32 hash, const __u32 *words)
 {
 	int i;
 
@@ -143,22 +144,28 @@ static __always_inline __u32 bucket(__u32 hash, const __u32 *words)
 		hash = (hash ^ words[i]) * 0x9e3779b1;
 		hash ^= hash >> 15;
 	}
-	return hash & (XDV_BUCKETS - 1);
+	return hash;
 }
 
-static __always_inline __u16 flow_between(const __u32 *from, const __u32 *to)
+static __always_inline __u16 lane_between(const __u32 *from, const __u32 *to)
 {
-	return bucket(bucket(0, from), to);
+	return hash_of(hash_of(xdv_seed, from), to) & (XDV_LANES - 1);
+}
+
+static __always_inline __u16 hop_to(const struct xdv_desc *desc)
+{
+	return hash_of(xdv_seed ^ desc->ifindex, desc->nexthop) &
+	       (XDV_HOPS - 1);
 }
 
 static __always_inline struct xdv_lane *lane_of(const struct xdv_desc *desc)
 {
-	return &xdv_lanes[desc->flow & (XDV_BUCKETS - 1)];
+	return &xdv_lanes[desc->lane & (XDV_LANES - 1)];
 }
 
 static __always_inline struct xdv_hop *hop_of(const struct xdv_desc *desc)
 {
-	return &xdv_hops[desc->hop & (XDV_BUCKETS - 1)];
+	return &xdv_hops[desc->hop & (XDV_HOPS - 1)];
 }
 
 /* May it not leave yet? */

@@ -17,9 +17,10 @@
 /* User space moves the producer. */
 struct xdv_ring xdv_ring;
 __u32 xdv_slots[XDV_INFLIGHT];
-struct xdv_lane xdv_lanes[XDV_BUCKETS];
-struct xdv_hop xdv_hops[XDV_BUCKETS];
-__u64 xdv_cut[XDV_BUCKETS];
+struct xdv_lane xdv_lanes[XDV_LANES];
+struct xdv_hop xdv_hops[XDV_HOPS];
+__u64 xdv_cut[XDV_CUTS];
+__u32 xdv_seed; /* random: nobody shall choose who shares a lane */
 
 struct refusal {
 	__s32 status;
@@ -189,20 +190,24 @@ static __always_inline struct refusal build(struct xdp_md *ctx,
 }
 
 /* It goes back to user space. What follows in its flow comes after it. */
-static __always_inline int to_be_cut(struct xdv_desc *desc, __u16 flow)
+static __always_inline int to_be_cut(struct xdv_desc *desc, __u16 lane)
 {
+	__u64 *cut = &xdv_cut[lane & (XDV_CUTS - 1)];
+
 	count_injected(desc, target_stats(desc));
 	desc->state = XDV_DESC_TOO_BIG;
-	xdv_ring.cut += !xdv_cut[flow];
-	if (!xdv_cut[flow] || desc->id < xdv_cut[flow])
-		xdv_cut[flow] = desc->id;
+	xdv_ring.cut += !*cut;
+	if (!*cut || desc->id < *cut)
+		*cut = desc->id;
 	return XDP_DROP;
 }
 
 /* What was held is older, and goes before parts that were held behind it. */
-static __always_inline bool follows_cut(const struct xdv_desc *desc, __u16 flow)
+static __always_inline bool follows_cut(const struct xdv_desc *desc, __u16 lane)
 {
-	return xdv_cut[flow] && xdv_cut[flow] < desc->id;
+	__u64 cut = xdv_cut[lane & (XDV_CUTS - 1)];
+
+	return cut && cut < desc->id;
 }
 
 static __always_inline int to_come_after(struct xdv_desc *desc)
@@ -234,8 +239,8 @@ static __always_inline enum way way_of(struct xdv_desc *desc,
 
 	if (!stack && !xdv_ring.in_stack && !xdv_ring.held)
 		return WAY_LIVE;
-	desc->flow = flow_between(fib->ipv6_src, to);
-	desc->hop = bucket(desc->ifindex, desc->nexthop);
+	desc->lane = lane_between(fib->ipv6_src, to);
+	desc->hop = hop_to(desc);
 	lane = lane_of(desc);
 	hop = hop_of(desc);
 	if (waits(desc))
@@ -351,14 +356,14 @@ static __always_inline int send(struct xdp_md *ctx, struct xdv_desc *desc)
 		desc->mtu = fib.mtu_result;
 	if (refusal.reason == XDV_REASON_FIB_FRAG_NEEDED &&
 	    !(desc->flags & XDV_DESC_PART))
-		return to_be_cut(desc, flow_between(fib.ipv6_src, to));
+		return to_be_cut(desc, lane_between(fib.ipv6_src, to));
 	if (refusal.status) {
 		complete(desc, refusal.status, refusal.reason,
 			 BPF_RB_NO_WAKEUP);
 		return XDP_DROP;
 	}
 	if (xdv_ring.cut && !(desc->flags & XDV_DESC_PART) &&
-	    follows_cut(desc, flow_between(fib.ipv6_src, to)))
+	    follows_cut(desc, lane_between(fib.ipv6_src, to)))
 		return to_come_after(desc);
 	unresolved = refusal.reason == XDV_REASON_FIB_NO_NEIGH;
 	switch (way_of(desc, &fib, to, unresolved)) {

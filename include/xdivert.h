@@ -29,7 +29,8 @@
  *                  lacks clsact or cls_bpf)
  *   -ENXIO         it has no carrier (a veth: its peer is down)
  *   -ENOBUFS       the device's queue, its qdisc, or the library's own for a
- *                  next hop that is being resolved is full, or there is no
+ *                  next hop that is being resolved is full, or it was in that
+ *                  for XDIVERT_BOUND_MS and never had its turn, or there is no
  *                  memory, or no frame to cut a long packet into
  *   -EMSGSIZE      longer than the MTU of its interface, or of its route
  *   -EHOSTUNREACH  the next hop does not answer ARP or neighbour discovery

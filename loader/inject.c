@@ -295,6 +295,9 @@ static void end(struct xdivert_injection *h)
 	dispatched = NULL;
 	pool_share_spares(h);
 	pending_wake(h);
+	/* A batch of another compartment may have read what told us. */
+	if (wait_next(h))
+		pending_wake_now(h);
 	pthread_mutex_unlock(&h->lock);
 }
 
@@ -466,7 +469,7 @@ static void finish(struct xdivert_injection *h, int timeout_ms)
 		left = time_left(until, timeout_ms);
 		if (!pending_count(h) || !left)
 			return;
-		poll(&fd, 1, wait_timeout(h, left));
+		poll(&fd, 1, wait_next(h) ? 0 : wait_timeout(h, left));
 	}
 }
 

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #include <bpf/bpf.h>
@@ -59,6 +60,9 @@ static int introduce(struct xdivert_injection *h)
 				   &prog, &size))
 		return -errno;
 	h->skel->bss->xdv_inject_id = prog.id;
+	if (getrandom(&h->skel->bss->xdv_seed, sizeof(h->skel->bss->xdv_seed),
+		      0) < 0)
+		return -errno;
 	h->id = (uint64_t)prog.id << 32 | (uint32_t)now();
 	return 0;
 }
@@ -385,9 +389,9 @@ int live_round(struct xdivert_injection *h)
 
 	ring_deliver(h);
 	stack_look(h);
-	wait_expire(h);
 	while ((next = wait_next(h)))
 		resume(h, next);
+	wait_expire(h);
 	run_judged(h);
 	return h->delivered - before;
 }

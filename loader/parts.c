@@ -281,7 +281,7 @@ static bool learned(struct xdivert_packet *p)
 {
 	const struct xdv_completion *c = &p->parts->first;
 
-	if (p->parts->probed || c->status != -EMSGSIZE || !c->mtu ||
+	if (p->parts->left_some || c->status != -EMSGSIZE || !c->mtu ||
 	    p->request.mtu == c->mtu)
 		return false;
 	p->request.mtu = c->mtu;

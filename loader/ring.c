@@ -334,7 +334,7 @@ static void keep(struct xdivert_injection *h, struct xdv_desc *desc, int err)
 	} else if (desc->state == XDV_DESC_ENTERING && err) {
 		/* The kernel had no memory for an sk_buff. */
 		wait_judge(h, desc, err, XDV_REASON_ENGINE);
-	} else if (desc->state == XDV_DESC_HANDED) {
+	} else if (desc->state == XDV_DESC_HANDED && !wait_behind(h, desc)) {
 		stack_hand_over(h, desc);
 	}
 }
@@ -429,7 +429,7 @@ static uint32_t describe(struct xdivert_injection *h, struct xdivert_packet *p,
 	desc->completed = 0;
 	memset(desc->nexthop, 0, sizeof(desc->nexthop));
 	desc->family = 0;
-	desc->flow = 0;
+	desc->lane = 0;
 	desc->hop = 0;
 	desc->asking = 0;
 	desc->mtu = 0;

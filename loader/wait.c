@@ -39,7 +39,7 @@ static void leave_stack(struct xdivert_injection *h, struct xdv_desc *desc)
 {
 	struct inject__bss *bss = h->skel->bss;
 
-	struct xdv_lane *lane = &bss->xdv_lanes[desc->flow];
+	struct xdv_lane *lane = &bss->xdv_lanes[desc->lane];
 
 	__atomic_fetch_sub(&lane->stacked, 1, __ATOMIC_SEQ_CST);
 	__atomic_fetch_sub(&bss->xdv_ring.in_stack, 1, __ATOMIC_SEQ_CST);
@@ -97,9 +97,9 @@ void wait_unreachable(struct xdivert_injection *h,
 
 /* ---- whose turn it is ---- */
 
-/* The flows of which one that is held has to wait on. */
+/* The lanes in which one that is held has to wait on. */
 struct waiting {
-	bool flow[XDV_BUCKETS];
+	bool lane[XDV_LANES];
 };
 
 static bool asks(const struct xdivert_injection *h, const struct xdv_desc *desc)
@@ -108,7 +108,7 @@ static bool asks(const struct xdivert_injection *h, const struct xdv_desc *desc)
 
 	return __atomic_load_n(&bss->xdv_hops[desc->hop].asking,
 			       __ATOMIC_SEQ_CST) ||
-	       __atomic_load_n(&bss->xdv_lanes[desc->flow].asking,
+	       __atomic_load_n(&bss->xdv_lanes[desc->lane].asking,
 			       __ATOMIC_SEQ_CST);
 }
 
@@ -120,8 +120,8 @@ static bool has_turn(const struct xdivert_injection *h,
 {
 	if (judged(desc))
 		return false;
-	waiting->flow[desc->flow] |= asks(h, desc);
-	return !waiting->flow[desc->flow];
+	waiting->lane[desc->lane] |= asks(h, desc);
+	return !waiting->lane[desc->lane];
 }
 
 uint32_t wait_release(struct xdivert_injection *h, uint32_t compartment,
@@ -144,6 +144,8 @@ uint32_t wait_release(struct xdivert_injection *h, uint32_t compartment,
 			continue;
 		}
 		h->listed[desc->slot] = false;
+		h->skel->bss->xdv_lanes[desc->lane].held = 0;
+		h->skel->bss->xdv_hops[desc->hop].held = 0;
 		ring_add(h, desc->slot);
 		if (ring_shown(desc) > longest)
 			longest = ring_shown(desc);
@@ -163,21 +165,27 @@ void wait_block(struct xdivert_injection *h, uint32_t compartment)
 
 	if (!bss->xdv_ring.held && !h->held_count)
 		return;
-	for (i = 0; i < XDV_BUCKETS; i++)
-		bss->xdv_lanes[i].held = bss->xdv_hops[i].held = 0;
+	/* What is not in the list any more left nothing behind. */
+	for (i = 0; i < h->held_count; i++) {
+		desc = &h->descs[h->held[i]];
+		bss->xdv_lanes[desc->lane].held = 0;
+		bss->xdv_hops[desc->hop].held = 0;
+	}
 	bss->xdv_ring.held = 0;
 	for (i = 0; i < h->held_count; i++) {
 		desc = &h->descs[h->held[i]];
 		if (judged(desc) || desc->compartment != compartment)
 			continue;
-		if (!bss->xdv_lanes[desc->flow].held)
-			bss->xdv_lanes[desc->flow].held = desc->id;
+		if (!bss->xdv_lanes[desc->lane].held)
+			bss->xdv_lanes[desc->lane].held = desc->id;
 		bss->xdv_hops[desc->hop].held++;
 		bss->xdv_ring.held++;
 	}
 }
 
-bool wait_ready(const struct xdivert_injection *h, uint32_t compartment)
+/* The first whose turn it is, in that compartment (NULL: in any). */
+static const struct xdv_desc *first(const struct xdivert_injection *h,
+				    const uint32_t *compartment)
 {
 	struct waiting waiting = {0};
 	const struct xdv_desc *desc;
@@ -186,24 +194,33 @@ bool wait_ready(const struct xdivert_injection *h, uint32_t compartment)
 	for (i = 0; i < h->held_count; i++) {
 		desc = &h->descs[h->held[i]];
 		if (has_turn(h, desc, &waiting) &&
-		    desc->compartment == compartment)
-			return true;
+		    (!compartment || desc->compartment == *compartment))
+			return desc;
 	}
-	return false;
+	return NULL;
+}
+
+bool wait_ready(const struct xdivert_injection *h, uint32_t compartment)
+{
+	return h->held_count && first(h, &compartment);
 }
 
 const struct xdv_desc *wait_next(const struct xdivert_injection *h)
 {
-	struct waiting waiting = {0};
-	const struct xdv_desc *desc;
-	uint32_t i;
+	return h->held_count ? first(h, NULL) : NULL;
+}
 
-	for (i = 0; i < h->held_count; i++) {
-		desc = &h->descs[h->held[i]];
-		if (has_turn(h, desc, &waiting))
-			return desc;
-	}
-	return NULL;
+bool wait_behind(struct xdivert_injection *h, struct xdv_desc *desc)
+{
+	uint64_t held = h->skel->bss->xdv_lanes[desc->lane].held;
+
+	if (!held || held > desc->id)
+		return false;
+	desc->waiting = 0;
+	leave_stack(h, desc);
+	desc->state = XDV_DESC_HELD;
+	wait_hold(h, desc);
+	return true;
 }
 
 /* ---- the end ---- */
@@ -250,7 +267,8 @@ static bool anything(const struct xdivert_injection *h)
 
 /* Those that were sent by then; when the next one was. */
 static uint64_t judge_sent(struct xdivert_injection *h, uint64_t until,
-			   int status, unsigned int reason)
+			   void (*judge)(struct xdivert_injection *,
+					 struct xdv_desc *))
 {
 	uint64_t next = now();
 	uint32_t i;
@@ -259,11 +277,25 @@ static uint64_t judge_sent(struct xdivert_injection *h, uint64_t until,
 		if (!outlives(&h->descs[i]))
 			continue;
 		if (h->sent[i] <= until)
-			wait_judge(h, &h->descs[i], status, reason);
+			judge(h, &h->descs[i]);
 		else if (h->sent[i] < next)
 			next = h->sent[i];
 	}
 	return next;
+}
+
+/* The stack may still send it, but not what never was its turn. */
+static void overdue(struct xdivert_injection *h, struct xdv_desc *desc)
+{
+	if (desc->state == XDV_DESC_HELD)
+		wait_judge(h, desc, -ENOBUFS, XDV_REASON_QUEUE_FULL);
+	else
+		wait_judge(h, desc, -ETIMEDOUT, XDV_REASON_UNKNOWN);
+}
+
+static void cancel(struct xdivert_injection *h, struct xdv_desc *desc)
+{
+	wait_judge(h, desc, -ECANCELED, XDV_REASON_CANCELED);
 }
 
 /* Whatever is sent after one look is due after the next. */
@@ -275,13 +307,12 @@ void wait_expire(struct xdivert_injection *h)
 		return;
 	t = now();
 	if (t >= h->look)
-		h->look = BOUND + judge_sent(h, t - BOUND, -ETIMEDOUT,
-					     XDV_REASON_UNKNOWN);
+		h->look = BOUND + judge_sent(h, t - BOUND, overdue);
 }
 
 void wait_cancel(struct xdivert_injection *h)
 {
-	judge_sent(h, UINT64_MAX, -ECANCELED, XDV_REASON_CANCELED);
+	judge_sent(h, UINT64_MAX, cancel);
 }
 
 int wait_timeout(const struct xdivert_injection *h, int timeout_ms)

@@ -29,6 +29,11 @@ bool wait_ready(const struct xdivert_injection *h, uint32_t compartment);
 /* Before a run: what of a compartment is held may not be overtaken. */
 void wait_block(struct xdivert_injection *h, uint32_t compartment);
 
+/* What is to be handed to the stack waits after all if it comes behind what the
+ * run could not send; true.
+ */
+bool wait_behind(struct xdivert_injection *h, struct xdv_desc *desc);
+
 /* The first whose turn it is; NULL if none. */
 const struct xdv_desc *wait_next(const struct xdivert_injection *h);
 

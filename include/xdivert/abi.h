@@ -440,7 +440,7 @@ struct xdv_desc {
 	__u64 completed;  /* SENT */
 	__u32 nexthop[4]; /* network order */
 	__u16 family;	  /* of nexthop */
-	__u16 flow;	  /* in xdv_lanes */
+	__u16 lane;	  /* in xdv_lanes */
 	__u16 hop;	  /* in xdv_hops */
 	__u16 pad;
 	__u32 asking;	       /* counted in its hop's asking */
@@ -458,7 +458,9 @@ XDV_SIZE(struct xdv_desc, 192);
  * asks for a neighbour, or one before it in its lane is held. xdv_cut is the
  * lowest id of a flow's packets that user space is to cut, 0 if there are none.
  */
-#define XDV_BUCKETS 1024
+#define XDV_LANES 16384
+#define XDV_HOPS  16384
+#define XDV_CUTS  1024 /* two flows that share one do so for a moment */
 
 struct xdv_lane {
 	__u64 held; /* lowest id in user space that waits for its turn, or 0 */

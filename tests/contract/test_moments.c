@@ -20,6 +20,7 @@
 
 #include <bpf/bpf.h>
 
+#include "clock.h"
 #include "inject.h"
 #include "inject.skel.h"
 #include "tally.h"
@@ -499,6 +500,86 @@ static void test_C26_past_the_neighbour(void **state)
 	past_the_neighbour(true);
 }
 
+/* The answer comes during a batch of another compartment, which reads the news
+ * and does not look at what is held here.
+ */
+static void answer_during_a_batch(struct xdivert_injection *h, struct tally *t)
+{
+	struct tally other = {0};
+	int i;
+
+	drain_wire(lab.wire_w);
+	inject_numbered(h, 99, 200, 0, t);
+	inject_numbered(h, 99, 200, 1, t);
+	until_idle(h);
+	for (i = 0; i < 12; i++)
+		inject_elsewhere(h, completed, &other);
+	before_run = resolve;
+	assert_true(xdivert_dispatch(h, 0) > 0);
+	assert_null(before_run);
+	assert_int_equal(other.ok, 12);
+	assert_int_equal(t->called, 1);
+}
+
+static void test_C26_answer_during_a_batch(void **state)
+{
+	struct xdivert_injection *h = create(AF_UNSPEC, BOTH);
+	struct pollfd fd = {.fd = xdivert_fd(h), .events = POLLIN};
+	struct tally t = {0};
+	uint64_t from;
+
+	(void)state;
+	answer_during_a_batch(h, &t);
+	assert_int_equal(poll(&fd, 1, 0), 1);
+	wait_called(h, &t, 2);
+	end_in_order(h, &t, 2);
+	/* ... and nobody waits for it when there is the end of all. */
+	h = create(AF_UNSPEC, BOTH);
+	memset(&t, 0, sizeof(t));
+	answer_during_a_batch(h, &t);
+	from = now();
+	assert_int_equal(xdivert_injection_destroy(h, -1), 0);
+	assert_true(now() - from < 5000000000);
+	assert_int_equal(t.ok, 2);
+	forget_silent();
+	check_books();
+}
+
+static int overdue[2];
+
+static void note_status(void *arg, struct xdivert_packet *p,
+			const struct xdv_completion *c)
+{
+	overdue[c->context] = c->status;
+	completed(arg, p, c);
+}
+
+/* What the stack has may still leave, what never was its turn does not. */
+static void test_C12_overdue(void **state)
+{
+	struct xdivert_injection *h = create(AF_UNSPEC, BOTH);
+	struct tally t = {0};
+	int i;
+
+	(void)state;
+	for (i = 0; i < 2; i++)
+		assert_int_equal(xdivert_inject_forward_async(
+					 h, i, 0, AF_INET, 0, lab.w0,
+					 numbered(h, 99, 200, i), note_status,
+					 &t),
+				 0);
+	until_idle(h);
+	assert_int_equal(t.called, 0);
+	memset(h->sent, 0, sizeof(h->sent));
+	h->look = 0;
+	wait_called(h, &t, 2);
+	assert_int_equal(overdue[0], -ETIMEDOUT);
+	assert_int_equal(overdue[1], -ENOBUFS);
+	assert_int_equal(xdivert_injection_destroy(h, -1), 0);
+	forget_silent();
+	check_books();
+}
+
 /* Other CPUs, and later ones than their batch, hand frames to the stack while
  * neighbours come and go (kernel 6.3; older ones do without).
  */
@@ -648,6 +729,8 @@ int main(void)
 		contract_test(test_C26_route_that_moves),
 		contract_test(test_C26_two_next_hops),
 		contract_test(test_C26_past_the_neighbour),
+		contract_test(test_C26_answer_during_a_batch),
+		contract_test(test_C12_overdue),
 		contract_test(test_C27_steered_to_other_cpus),
 		contract_test(test_C25_memory_for_some),
 		contract_test(test_C25_interface_goes_at_once),
