@@ -30,12 +30,22 @@
 
 static struct xdv_ring *batch; /* seems to be under way during sendmsg() */
 static uint32_t memory;	       /* frames that the kernel has memory for */
-static const char *before_run; /* command */
+static const char *before_run, *before_send; /* commands */
+
+static void now_or_never(const char **command)
+{
+	const char *once = *command;
+
+	*command = NULL;
+	if (once)
+		sh("%s", once);
+}
 
 ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 {
 	ssize_t rc;
 
+	now_or_never(&before_send);
 	if (batch)
 		batch->cpu = sched_getcpu();
 	rc = syscall(SYS_sendmsg, fd, message, flags);
@@ -48,12 +58,9 @@ int bpf_prog_test_run_opts(int fd, struct bpf_test_run_opts *opts)
 {
 	int (*real)(int, struct bpf_test_run_opts *) =
 		dlsym(RTLD_NEXT, "bpf_prog_test_run_opts");
-	const char *command = before_run;
 	int rc;
 
-	before_run = NULL;
-	if (command)
-		sh("%s", command);
+	now_or_never(&before_run);
 	if (!memory || opts->repeat <= (int)memory)
 		return real(fd, opts);
 	opts->repeat = memory;
@@ -545,6 +552,50 @@ static void test_C26_answer_during_a_batch(void **state)
 	check_books();
 }
 
+static int turns[3], turn;
+
+static void note_turn(void *arg, struct xdivert_packet *p,
+		      const struct xdv_completion *c)
+{
+	turns[turn++ % 3] = c->context;
+	completed(arg, p, c);
+}
+
+/* What the flush refuses, because nobody is at the other end, is tried by the
+ * stack before a long one that follows it, though that was on its way there.
+ */
+static void test_C26_refused_before_a_long_one(void **state)
+{
+	static char comes_back[200];
+	struct xdivert_injection *h = create(AF_UNSPEC, BOTH);
+	struct tally t = {0};
+	int i;
+
+	(void)state;
+	set_mtu(9000);
+	for (i = 0; i < 3; i++)
+		assert_int_equal(xdivert_inject_forward_async(
+					 h, i, 0, AF_INET, 0, lab.w0,
+					 numbered(h, 99, i < 2 ? 200 : 5000, i),
+					 note_turn, &t),
+				 0);
+	until_idle(h);
+	assert_int_equal(t.called, 0);
+	sh("ip -n %s link set w1 down", lab.far);
+	resolve_silent();
+	snprintf(comes_back, sizeof(comes_back), "ip -n %s link set w1 up",
+		 lab.far);
+	before_send = comes_back;
+	wait_called(h, &t, 3);
+	assert_null(before_send);
+	for (i = 0; i < 3; i++)
+		assert_int_equal(turns[i], i);
+	assert_int_equal(xdivert_injection_destroy(h, -1), 0);
+	forget_silent();
+	set_mtu(1500);
+	check_books();
+}
+
 static int overdue[2];
 
 static void note_status(void *arg, struct xdivert_packet *p,
@@ -730,6 +781,7 @@ int main(void)
 		contract_test(test_C26_two_next_hops),
 		contract_test(test_C26_past_the_neighbour),
 		contract_test(test_C26_answer_during_a_batch),
+		contract_test(test_C26_refused_before_a_long_one),
 		contract_test(test_C12_overdue),
 		contract_test(test_C27_steered_to_other_cpus),
 		contract_test(test_C25_memory_for_some),
