@@ -22,6 +22,7 @@
 #include "netdev.h"
 #include "netlink.h"
 #include "pair.h"
+#include "steer.h"
 
 static void *new_netns(void *arg)
 {
@@ -89,10 +90,10 @@ int pair_open(struct pair *pair)
 	}
 	if (!rc) {
 		pair->ifindex = if_nametoindex(name);
-		return 0;
+		rc = steer_nowhere(name);
 	}
-	close(pair->netns);
-	pair->netns = -1;
+	if (rc)
+		pair_close(pair);
 	return rc;
 }
 

@@ -19,6 +19,7 @@
 #include <linux/if_tun.h>
 
 #include "port.h"
+#include "steer.h"
 
 /*
  * The kernel runs XDP within write() for descriptors that do not block. It
@@ -36,7 +37,7 @@ static int open_tap(struct port *port)
 	if (ioctl(port->tap, TUNSETIFF, &ifr))
 		return -errno;
 	port->ifindex = if_nametoindex(ifr.ifr_name);
-	return 0;
+	return steer_nowhere(ifr.ifr_name);
 }
 
 int port_open_pair(struct port *port)

@@ -631,10 +631,10 @@ static void test_C12_overdue(void **state)
 	check_books();
 }
 
-/* Other CPUs, and later ones than their batch, hand frames to the stack while
- * neighbours come and go (kernel 6.3; older ones do without).
+/* What is to be steered to other CPUs by default (kernel 6.3) is not when it
+ * comes from a device of ours: it would be dropped, or overtaken.
  */
-static void test_C27_steered_to_other_cpus(void **state)
+static void test_C27_steered_by_default(void **state)
 {
 	struct xdivert_injection *h;
 	struct tally t = {0};
@@ -656,6 +656,7 @@ static void test_C27_steered_to_other_cpus(void **state)
 	}
 	resolve_silent();
 	wait_called(h, &t, n);
+	assert_int_equal(t.ok, n);
 	through_stack = 0;
 	sh("sysctl -qw net.core.rps_default_mask=0 2>/dev/null || true");
 	forget_silent();
@@ -783,7 +784,7 @@ int main(void)
 		contract_test(test_C26_answer_during_a_batch),
 		contract_test(test_C26_refused_before_a_long_one),
 		contract_test(test_C12_overdue),
-		contract_test(test_C27_steered_to_other_cpus),
+		contract_test(test_C27_steered_by_default),
 		contract_test(test_C25_memory_for_some),
 		contract_test(test_C25_interface_goes_at_once),
 	};
