@@ -80,6 +80,7 @@ static void end_beside_us(pthread_t thread)
 struct fates {
 	struct tally t;
 	int unknown;
+	int behind; /* held, for another has the same place in xdv_hops */
 };
 
 static void judge(void *arg, struct xdivert_packet *p,
@@ -88,6 +89,7 @@ static void judge(void *arg, struct xdivert_packet *p,
 	struct fates *f = arg;
 
 	f->unknown += c->status == -ETIMEDOUT;
+	f->behind += c->status == -ENOBUFS;
 	completed(&f->t, p, c);
 }
 
@@ -179,7 +181,7 @@ static void test_C12_dropped_unseen(void **state)
 	while (f.unknown < SILENT / 4)
 		assert_true(xdivert_dispatch(h, 2 * XDIVERT_BOUND_MS) > 0);
 	end_beside_us(others);
-	assert_int_equal(f.t.called, f.unknown);
+	assert_int_equal(f.t.called, f.unknown + f.behind);
 	/* The rest is canceled. */
 	assert_int_equal(xdivert_injection_destroy(h, 0), 0);
 	assert_int_equal(f.t.called, SILENT);
