@@ -333,15 +333,11 @@ bool parts_send(struct xdivert_injection *h, struct xdivert_packet *p)
 /* The route's MTU shrank while all parts waited: the packet is cut anew. */
 static bool narrowed(struct xdivert_injection *h, struct xdivert_packet *p)
 {
-	uint32_t mtu = p->parts->first.mtu;
 	uint64_t id = p->parts->id;
 
-	if (p->parts->left_some || !mtu || p->request.mtu == mtu ||
-	    too_big(p, mtu))
+	if (too_big(p, p->parts->first.mtu) || !learned(p))
 		return false;
-	free(p->parts);
-	p->parts = NULL;
-	inject_again(h, p, id, mtu);
+	inject_again(h, p, id, p->request.mtu);
 	return true;
 }
 

@@ -38,7 +38,6 @@ void wait_hold(struct xdivert_injection *h, struct xdv_desc *desc)
 static void leave_stack(struct xdivert_injection *h, struct xdv_desc *desc)
 {
 	struct inject__bss *bss = h->skel->bss;
-
 	struct xdv_lane *lane = &bss->xdv_lanes[desc->lane];
 
 	__atomic_fetch_sub(&lane->stacked, 1, __ATOMIC_SEQ_CST);
@@ -124,6 +123,13 @@ static bool has_turn(const struct xdivert_injection *h,
 	return !waiting->lane[desc->lane];
 }
 
+/* Nothing waits behind it; wait_block() looks at what does. */
+static void unblock(struct xdivert_injection *h, const struct xdv_desc *desc)
+{
+	h->skel->bss->xdv_lanes[desc->lane].held = 0;
+	h->skel->bss->xdv_hops[desc->hop].held = 0;
+}
+
 uint32_t wait_release(struct xdivert_injection *h, uint32_t compartment,
 		      bool over)
 {
@@ -144,8 +150,7 @@ uint32_t wait_release(struct xdivert_injection *h, uint32_t compartment,
 			continue;
 		}
 		h->listed[desc->slot] = false;
-		h->skel->bss->xdv_lanes[desc->lane].held = 0;
-		h->skel->bss->xdv_hops[desc->hop].held = 0;
+		unblock(h, desc);
 		ring_add(h, desc->slot);
 		if (ring_shown(desc) > longest)
 			longest = ring_shown(desc);
@@ -166,11 +171,8 @@ void wait_block(struct xdivert_injection *h, uint32_t compartment)
 	if (!bss->xdv_ring.held && !h->held_count)
 		return;
 	/* What is not in the list any more left nothing behind. */
-	for (i = 0; i < h->held_count; i++) {
-		desc = &h->descs[h->held[i]];
-		bss->xdv_lanes[desc->lane].held = 0;
-		bss->xdv_hops[desc->hop].held = 0;
-	}
+	for (i = 0; i < h->held_count; i++)
+		unblock(h, &h->descs[h->held[i]]);
 	bss->xdv_ring.held = 0;
 	for (i = 0; i < h->held_count; i++) {
 		desc = &h->descs[h->held[i]];

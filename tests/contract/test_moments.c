@@ -186,6 +186,18 @@ static int next_number(void)
 	return -1;
 }
 
+static void until_idle(struct xdivert_injection *h)
+{
+	while (xdivert_dispatch(h, 0) > 0)
+		;
+}
+
+static void all_wait(struct xdivert_injection *h, const struct tally *t)
+{
+	until_idle(h);
+	assert_int_equal(t->called, 0);
+}
+
 /* All are sent, and arrive in their order. */
 static void end_in_order(struct xdivert_injection *h, const struct tally *t,
 			 int n)
@@ -212,9 +224,7 @@ static void sizes_that_waited(uint32_t flags)
 	drain_wire(lab.wire_w);
 	for (i = 0; i < 40; i++)
 		inject_numbered(h, 99, i % 3 == 1 ? 5000 : 200, i, &t);
-	while (xdivert_dispatch(h, 0) > 0)
-		;
-	assert_int_equal(t.called, 0);
+	all_wait(h, &t);
 	resolve_silent();
 	wait_called(h, &t, 40);
 	end_in_order(h, &t, 40);
@@ -251,8 +261,7 @@ static void few_that_waited(const uint32_t *lens, int n)
 	drain_wire(lab.wire_w);
 	for (i = 0; i < n; i++)
 		inject_numbered(h, 99, lens[i], i, &t);
-	while (xdivert_dispatch(h, 0) > 0)
-		;
+	until_idle(h);
 	resolve_silent();
 	wait_called(h, &t, n);
 	end_in_order(h, &t, n);
@@ -274,12 +283,6 @@ static void test_C26_few_that_waited(void **state)
 		few_that_waited(lens, n);
 	}
 	sh("ip route del 10.2.0.99/32 dev w0");
-}
-
-static void until_idle(struct xdivert_injection *h)
-{
-	while (xdivert_dispatch(h, 0) > 0)
-		;
 }
 
 static void then_resolve(void *arg, struct xdivert_packet *p,
@@ -317,8 +320,7 @@ static void test_C26_answer_between_compartments(void **state)
 	drain_wire(lab.wire_w);
 	inject_numbered(h, 99, 200, 0, &t);
 	inject_numbered(h, 99, 200, 1, &t);
-	until_idle(h);
-	assert_int_equal(t.called, 0);
+	all_wait(h, &t);
 	inject_elsewhere(h, then_resolve, &other);
 	inject_numbered(h, 99, 200, 2, &t);
 	wait_called(h, &t, 3);
@@ -362,8 +364,7 @@ static void test_C26_route_that_narrows_for_parts(void **state)
 	sh("ip route replace 10.2.0.99/32 dev w0 mtu lock 1000");
 	for (i = 0; i < 4; i++)
 		inject_numbered(h, 99, i < 2 ? 200 : 1400, i, &t);
-	until_idle(h);
-	assert_int_equal(t.called, 0);
+	all_wait(h, &t);
 	sh("ip route replace 10.2.0.99/32 dev w0 mtu lock 400");
 	resolve_silent();
 	wait_called(h, &t, 4);
@@ -385,8 +386,7 @@ static void test_C26_parts_behind_what_waited(void **state)
 	inject_numbered(h, 99, 200, 0, &t);
 	inject_numbered(h, 99, 200, 1, &t);
 	inject_numbered(h, 99, 1400, 2, &t);
-	until_idle(h);
-	assert_int_equal(t.called, 0);
+	all_wait(h, &t);
 	inject_elsewhere(h, then_resolve, &other);
 	inject_numbered(h, 99, 1400, 3, &t);
 	wait_called(h, &t, 4);
@@ -432,8 +432,7 @@ static void by_two_next_hops(uint32_t flags, int n)
 		inject_numbered(h, 77, 200, i, &t);
 	}
 	tos = 0;
-	until_idle(h);
-	assert_int_equal(t.called, 0);
+	all_wait(h, &t);
 	resolve_silent();
 	wait_called(h, &t, n);
 	end_in_order(h, &t, n);
@@ -579,8 +578,7 @@ static void test_C26_refused_before_a_long_one(void **state)
 					 numbered(h, 99, i < 2 ? 200 : 5000, i),
 					 note_turn, &t),
 				 0);
-	until_idle(h);
-	assert_int_equal(t.called, 0);
+	all_wait(h, &t);
 	sh("ip -n %s link set w1 down", lab.far);
 	resolve_silent();
 	snprintf(comes_back, sizeof(comes_back), "ip -n %s link set w1 up",
@@ -619,8 +617,7 @@ static void test_C12_overdue(void **state)
 					 numbered(h, 99, 200, i), note_status,
 					 &t),
 				 0);
-	until_idle(h);
-	assert_int_equal(t.called, 0);
+	all_wait(h, &t);
 	memset(h->sent, 0, sizeof(h->sent));
 	h->look = 0;
 	wait_called(h, &t, 2);
